@@ -1,0 +1,104 @@
+"""The one module that knows folders.  Every function computes a path; none creates anything.
+
+Environment variables move a folder: INTRIGUING_ROOT (the book), INTRIGUING_DATA (an extra place to
+look for data sets), INTRIGUING_CACHE (decoded arrays), INTRIGUING_ZOO (trained networks) and
+INTRIGUING_RESULTS (results of the chapter that is running; set by the runner).
+"""
+
+import os
+from pathlib import Path
+
+from intriguing.errors import UserError
+
+MARKER = "_toc.yml"  # the file that makes a folder the root of the book
+
+
+def _from_environment(variable: str) -> Path | None:
+    """Return the absolute path an environment variable holds; unset and empty mean None."""
+    value = os.environ.get(variable, "").strip()
+    return Path(value).expanduser().absolute() if value else None
+
+
+def root() -> Path:
+    """Return the root of the book: the folder with `_toc.yml`.
+
+    INTRIGUING_ROOT if set, else the nearest such parent of this file (a clone or an editable
+    install), else the nearest such parent of the working directory (an ordinary install).
+
+    Raises
+    ------
+    UserError : INTRIGUING_ROOT names no folder, or no parent has the marker.
+    """
+    chosen = _from_environment("INTRIGUING_ROOT")
+    if chosen is not None:
+        if not chosen.is_dir():
+            raise UserError(
+                f"INTRIGUING_ROOT is {chosen}, which is not a folder: set it to your clone of the "
+                "book, or unset it."
+            )
+        return chosen
+    for start in (Path(__file__).resolve().parent, Path.cwd()):
+        for folder in (start, *start.parents):
+            if (folder / MARKER).is_file():
+                return folder
+    raise UserError(
+        f"no {MARKER} found above {Path.cwd()}: work inside a clone of the book, or set "
+        "INTRIGUING_ROOT to one."
+    )
+
+
+def data_dirs() -> list[Path]:
+    """Return the folders that are searched for data sets, first match wins."""
+    extra = _from_environment("INTRIGUING_DATA")
+    return [root() / "data"] if extra is None else [extra, root() / "data"]
+
+
+def cache_dir() -> Path:
+    """Return the folder of decoded arrays."""
+    return _from_environment("INTRIGUING_CACHE") or root() / "_build" / "cache"
+
+
+def zoo_dir() -> Path:
+    """Return the store of trained networks."""
+    return _from_environment("INTRIGUING_ZOO") or root() / "_build" / "zoo"
+
+
+def build_dir(profile: str) -> Path:
+    """Return the folder that everything made at `profile` goes to."""
+    return root() / "_build" / profile
+
+
+def notebooks_dir() -> Path:
+    """Return the folder of chapter sources (notebooks without outputs)."""
+    return root() / "notebooks"
+
+
+def profiles_dir() -> Path:
+    """Return the folder of the profiles' parameter files."""
+    return root() / "notebooks" / "profiles"
+
+
+def book_dir() -> Path:
+    """Return the folder of what readers see."""
+    return root() / "book"
+
+
+def chapters_dir() -> Path:
+    """Return the folder of published, executed chapters."""
+    return root() / "book" / "chapters"
+
+
+def published_results_dir() -> Path:
+    """Return the folder of published results, one subfolder a chapter."""
+    return root() / "book" / "results"
+
+
+def results_dir(chapter: str, profile: str) -> Path:
+    """Return the folder that `chapter` writes its results to.
+
+    The runner sets INTRIGUING_RESULTS to the (temporary) folder of this very chapter; by hand, in
+    JupyterLab, results land in the profile's build folder.
+    """
+    return _from_environment("INTRIGUING_RESULTS") or (
+        build_dir(profile) / "book" / "results" / chapter
+    )
