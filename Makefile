@@ -1,0 +1,55 @@
+# The two commands:   make book     builds the book and prints the page to open
+#                     make test     lint, tests, every chapter at smoke, gates, headless browser
+#
+# Both work on a fresh clone with Python >= 3.11: the first call makes .venv and installs
+# requirements.txt, later calls install nothing until that file or pyproject.toml changes.
+# To choose:  make book PROFILE=cpu      make book PYTHON=python3.12      make book VENV=/tmp/env
+
+PROFILE ?= smoke
+VENV    ?= .venv
+PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
+             { echo $$p; exit; }; done; echo none)
+# Windows (Git Bash, MSYS2) has the programs of an environment in Scripts, all others in bin.
+BIN     := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP   := $(VENV)/.installed
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: book published test lint install clean help
+
+book: $(STAMP)
+	@$(BIN)/intriguing build --profile $(PROFILE)
+
+published: $(STAMP)
+	@$(BIN)/intriguing build
+
+# pytest comes last, so that its closing line is the last thing seen.
+test: $(STAMP) lint
+	$(BIN)/intriguing check
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "No Python 3.11 or newer was found. Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The book needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) -V 2>&1`." >&2; \
+	  echo "Name a newer one: make book PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PIP) --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV) || { \
+	  echo "Python could not make $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; a few minutes, 1.5 GB or more) ..."
+	@$(PIP) install --quiet -r requirements.txt
+	@$(PIP) install --quiet --no-deps -e .
+	@touch $@
+
+# Keeps .venv, downloaded data and trained networks (_build/zoo); `rm -rf _build` removes those too.
+clean:
+	rm -rf _build/smoke _build/cpu _build/gpu _build/paper _build/published _build/cache .pytest_cache .ruff_cache
+
+help:
+	@sed -n '/^# The two/,/^$$/s/^# \{0,1\}//p' Makefile
