@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from intriguing import stats
 from scipy import stats as sp
+
+from intriguing import stats
 
 
 def test_t_interval_equals_scipy_for_a_few_seeds():
