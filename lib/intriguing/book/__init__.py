@@ -1,0 +1,1 @@
+"""The executable book: chapters, the papermill driver, gates, claims and the rendered pages."""

@@ -1,0 +1,153 @@
+"""Papermill with a kernel of our own: this very interpreter, whatever kernels the user installed.
+
+The kernel's specification lives in a temporary folder that only our kernel manager looks into, so
+neither a user's `python3` kernel nor the IPython start-up files in the home folder can interfere,
+and nothing is left behind.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+ENGINE = "intriguing"
+START_TIMEOUT = 180  # s; a cold network file system takes its time
+OUTPUT_TIMEOUT = 60  # s to wait for the rest of a cell's output; the default 4 s fails under load
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM while a few files change places; they arrive at the end."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def own_kernel(environment: Mapping[str, str]) -> Iterator[Any]:
+    """Yield a kernel manager for this interpreter; at the end no process of it is left.
+
+    Parameters
+    ----------
+    environment : variables set for the kernel on top of those of this process.
+    """
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    name = f"intriguing-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="intriguing-kernel-", ignore_cleanup_errors=True) as tmp:
+        folder = Path(tmp, "kernels", name)
+        folder.mkdir(parents=True)
+        variables = {**environment, "IPYTHONDIR": str(Path(tmp, "ipython"))}
+        specification = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+                     "--log-level=40",  # else a warning about TCP on every start
+                     "--HistoryManager.hist_file=:memory:"],
+            "display_name": name,
+            "language": "python",
+            # jupyter replaces $NAME in these values; a dollar in a folder's name must survive
+            "env": {key: value.replace("$", "$$") for key, value in variables.items()},
+        }
+        (folder / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
+        manager = AsyncKernelManager(
+            kernel_name=name,
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(Path(tmp, "kernels"))]),
+            connection_file=str(Path(tmp, "connection.json")),
+        )
+        try:
+            yield manager
+        finally:
+            with uninterrupted():
+                _end(manager)
+
+
+def _end(manager: Any) -> None:
+    """Kill what is left of the kernel, with its children (it leads a process group of its own)."""
+    process = getattr(getattr(manager, "provisioner", None), "process", None)
+    if process is None:
+        return
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def execute(
+    notebook: nbformat.NotebookNode,
+    parameters: Mapping[str, Any],
+    *,
+    output: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_cell: Callable[..., None] | None = None,
+) -> nbformat.NotebookNode:
+    """Run a notebook through papermill in a kernel of our own and return the executed copy.
+
+    Parameters
+    ----------
+    notebook : the source; it is not changed.
+    parameters : values written into a cell behind the one tagged `parameters`.
+    output : where papermill keeps the copy, written after each cell.
+    folder : working directory of the kernel.
+    environment : variables set for the kernel.
+    on_cell : called as each code cell starts.
+
+    Raises
+    ------
+    papermill.exceptions.PapermillExecutionError : a cell raised.
+    nbclient.exceptions.DeadKernelError : the kernel died.
+    """
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.execute import execute_notebook
+
+    with own_kernel(environment) as manager:
+
+        class Engine(NBClientEngine):
+            """Papermill's own engine, given our kernel manager."""
+
+            @classmethod
+            def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **_: Any) -> None:
+                PapermillNotebookClient(
+                    nb_man,
+                    km=manager,
+                    kernel_name=kernel_name,
+                    timeout=None,
+                    startup_timeout=START_TIMEOUT,
+                    iopub_timeout=OUTPUT_TIMEOUT,
+                    resources={"metadata": {"path": str(folder)}},
+                    coalesce_streams=True,  # else the number of outputs depends on timing
+                    on_cell_start=on_cell,
+                    log=logging.getLogger("papermill"),
+                ).execute(cleanup_kc=True)
+
+        papermill_engines.register(ENGINE, Engine)
+        return execute_notebook(
+            notebook,
+            str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+            # papermill writes a tuple as its repr in quotes
+            {key: list(value) if isinstance(value, tuple) else value
+             for key, value in parameters.items()},
+            engine_name=ENGINE,
+            kernel_name=manager.kernel_name,
+            language="python",
+            progress_bar=False,
+        )

@@ -1,0 +1,303 @@
+"""Run one chapter through papermill and put the page and its results in place together.
+
+A run happens in a temporary folder.  It counts only if papermill returned and every code cell ran,
+in order, without error: papermill's metadata also call a killed kernel "completed".  Only then do
+the page and the results folder move to where the book looks for them.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import nbformat
+
+import intriguing
+from intriguing import paths
+from intriguing.book import fingerprint, kernel
+from intriguing.book.chapters import Settings
+from intriguing.book.progress import Progress, clock
+from intriguing.errors import UserError
+
+INJECTED = "injected-parameters"
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
+_TRACEBACK_LINES = 12
+
+
+class RunError(UserError):
+    """A chapter was right to start and failed: a cell raised, or the kernel died."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where executed chapters stand: `pages/<chapter>.ipynb` and `results/<chapter>/`."""
+
+    pages: Path
+    results: Path
+
+    def page(self, chapter: str) -> Path:
+        """Return the executed page of a chapter, whether or not it is there."""
+        return self.pages / f"{chapter}.ipynb"
+
+
+def built(profile: str) -> Shelf:
+    """Return the shelf of what was run at `profile`."""
+    book = paths.build_dir(profile) / "book"
+    return Shelf(book / "chapters", book / "results")
+
+
+def published() -> Shelf:
+    """Return the shelf that the book is rendered from."""
+    return Shelf(paths.chapters_dir(), paths.published_results_dir())
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook of any minor version of format 4.
+
+    Raises
+    ------
+    UserError : the file is missing or is not a notebook.
+    """
+    try:
+        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
+
+
+def run(
+    settings: Settings, shelf: Shelf, *, stream: TextIO, device: str | None = None
+) -> nbformat.NotebookNode:
+    """Execute a chapter and put its page and results on `shelf`; return the page.
+
+    Parameters
+    ----------
+    settings : chapter, profile and checked parameters (`chapters.resolve`).
+    shelf : where page and results go, both or neither.
+    stream : where progress is told.
+    device : for INTRIGUING_DEVICE in the kernel; None leaves the choice to the chapter.
+
+    Raises
+    ------
+    RunError : a cell raised, the kernel died, or a cell did not run.  What was on the shelf stays.
+    """
+    name, profile = settings.chapter.name, settings.profile
+    source = prepare(read_notebook(settings.chapter.source))
+    with _workplace(profile, name) as work, \
+            Progress(f"{name} ({profile})", _count(source) + 1, stream) as progress:
+        results, draft = work / "results", work / f"{name}.ipynb"
+        results.mkdir()
+        started = datetime.now(UTC)
+        try:
+            page = kernel.execute(
+                source, settings.injected, output=draft, folder=paths.notebooks_dir(),
+                environment=_environment(results, device), on_cell=progress.advance,
+            )
+            verify(page)
+        except Exception as error:
+            kept = _keep_failed(draft, profile)
+            raise RunError(_explain(name, error, progress.step, kept)) from error
+        for line in tidy(page):
+            progress.say(f"{name}: {line}")
+        page.metadata["intriguing"] = _provenance(
+            settings, source, results, started, progress.seconds)
+        with kernel.uninterrupted():
+            _place(page, results, shelf, name)
+        progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
+    return page
+
+
+def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Give cells of an old notebook ids that do not change from run to run."""
+    for number, cell in enumerate(source.cells):
+        cell.setdefault("id", f"cell-{number}")
+    source.nbformat_minor = max(source.nbformat_minor, 5)
+    return source
+
+
+def _count(notebook: nbformat.NotebookNode) -> int:
+    """Return how many code cells there are to run."""
+    return sum(c.cell_type == "code" and bool(c.source.strip()) for c in notebook.cells)
+
+
+@contextlib.contextmanager
+def _workplace(profile: str, name: str) -> Iterator[Path]:
+    """Yield a temporary folder in the profile's build folder, gone at the end."""
+    parent = paths.build_dir(profile) / "running"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+            prefix=f"{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _environment(results: Path, device: str | None) -> dict[str, str]:
+    """Return what the kernel is told: where it is, and settings that keep outputs the same."""
+    package = Path(intriguing.__file__).resolve().parent.parent
+    variables = {
+        "INTRIGUING_ROOT": str(paths.root()),
+        "INTRIGUING_RESULTS": str(results),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")])),
+        "PYTHONHASHSEED": "0",  # sets in the same order in every run
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else a warning about frozen modules
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    return {**variables, **({"INTRIGUING_DEVICE": device} if device else {})}
+
+
+def verify(page: nbformat.NotebookNode) -> None:
+    """Check that every code cell ran, in order, without error.
+
+    Raises
+    ------
+    RunError : naming the first cell that did not.
+    """
+    ran = 0
+    for number, cell in enumerate(page.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        ran += 1
+        wrong = [out.ename for out in cell.outputs if out.output_type == "error"]
+        if wrong or cell.execution_count != ran:
+            what = f"ended with {wrong[0]}" if wrong else "did not run, or not in order"
+            raise RunError(f"cell {number} (`{cell.source.strip().splitlines()[0]}`) {what}")
+
+
+def tidy(page: nbformat.NotebookNode) -> list[str]:
+    """Strip what differs between two equal runs; return lines worth telling the re-runner.
+
+    Warnings (stderr) leave the page: they hold folder names of the machine.  They are returned.
+    """
+    told = []
+    for key in ("papermill", "widgets"):
+        page.metadata.pop(key, None)
+    page.metadata["kernelspec"] = {
+        "display_name": "Python 3", "language": "python", "name": "python3"}
+    for number, cell in enumerate(page.cells, start=1):
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        tags = list(cell.metadata.pop("tags", []))
+        if INJECTED in tags:  # papermill gives this cell a random id
+            cell["id"] = INJECTED
+            tags = [INJECTED, "remove-input"]
+        if tags:
+            cell.metadata["tags"] = tags
+        if cell.cell_type == "code":
+            stderr = [o for o in cell.outputs if o.get("name") == "stderr"]
+            told += [f"cell {number} warned: {o.text.strip()}" for o in stderr]
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            if str(paths.root()) in str(cell.outputs):
+                told.append(f"cell {number} shows a folder of this machine in its output")
+    return told
+
+
+def _provenance(
+    settings: Settings, source: nbformat.NotebookNode, results: Path, started: datetime,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return what a page remembers: what it was made from, with what, when and where."""
+    head = _record_head(results)
+    versions = head.get("versions") or _versions()
+    return {
+        "profile": settings.profile,
+        "parameters": settings.parameters,
+        "overrides": settings.overrides,
+        "code": fingerprint.code_hash(source),
+        "params": fingerprint.params_hash(settings.parameters),
+        "modules": fingerprint.module_hashes(source),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "device": head.get("device"),
+        "commit": head.get("commit"),
+        "dirty": head.get("dirty"),
+        "versions": versions,
+    }
+
+
+def _record_head(results: Path) -> dict[str, Any]:
+    """Return the head of the record that the chapter wrote, or {} if it wrote none."""
+    import json
+
+    path = results / "record.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python and of what computes, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for package in ("torch", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _keep_failed(draft: Path, profile: str) -> Path | None:
+    """Keep the notebook of a failed run to look at, apart from the pages of the book."""
+    if not draft.is_file():
+        return None
+    folder = paths.build_dir(profile) / "failed"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(draft, folder / draft.name))
+
+
+def _explain(name: str, error: Exception, step: int, kept: Path | None) -> str:
+    """Return what went wrong in a chapter, with the end of the traceback."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        trace = "\n".join(_ESCAPES.sub("", line) for line in error.traceback).splitlines()
+        lines = [line.rstrip() for line in trace if line.strip()][-_TRACEBACK_LINES:]
+        what = f"cell {error.cell_index + 1} raised {error.ename}: {error.evalue}"
+        detail = "".join(f"\n    {line}" for line in lines)
+    elif isinstance(error, DeadKernelError):
+        what, detail = f"the kernel died in code cell {step} (out of memory?)", ""
+    else:
+        what, detail = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) \
+            else str(error), ""
+    look = f"\n  the notebook as far as it came: {kept}" if kept else ""
+    return f"{name} failed: {what}{detail}{look}"
+
+
+def _place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
+    """Put page and results on the shelf by renaming, the page last: it is what says "done"."""
+    from filelock import FileLock
+
+    token = secrets.token_hex(4)
+    shelf.pages.mkdir(parents=True, exist_ok=True)
+    shelf.results.mkdir(parents=True, exist_ok=True)
+    target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
+                                                          f".{name}.old-{token}"))
+    lock = paths.root() / "_build" / "shelves.lock"
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        shutil.copytree(results, new)  # may cross file systems; a rename may not
+        with FileLock(lock):
+            if target.exists():
+                target.rename(old)
+            if any(new.iterdir()):
+                new.rename(target)
+            write_notebook(page, shelf.page(name))
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_notebook(page: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook under a temporary name and rename it."""
+    text = nbformat.writes(page)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
