@@ -1,0 +1,434 @@
+"""Result records: every number, table and figure of a chapter, with what it takes to repeat it.
+
+A chapter opens a run, adds records as it measures, and finishes it::
+
+    run = records.start("02-box-constrained-lbfgs", profile=profile, parameters=parameters,
+                        seeds=seeds)
+    run.add("distortion/FC10(1e-4)", stats.mean_interval(rms), unit="RMS distortion",
+            checkpoints=[model], paper=records.paper(0.062, "Table 1", "S+M"))
+    run.markdown("The mean distortion is {distortion/FC10(1e-4):.3f}.")
+    run.finish()
+
+It writes `record.json`, one CSV per table, one SVG and one PNG per figure into the chapter's
+results folder.  Tables and figures are byte-stable: no dates, fixed number format, fixed SVG ids.
+"""
+
+import io
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from intriguing import paths
+from intriguing.errors import UserError, nearest
+from intriguing.provenance import Markdown, card, commit, modified, plain, provenance
+from intriguing.stats import Interval, decimals, format_interval
+
+SCHEMA = 1
+FILE = "record.json"
+NOT_AVAILABLE = "not available to us"
+TAGS = ("T", "Z", "S", "K", "C", "X", "M")  # how a paper's number was read; M: from memory only
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RECORD_NAME = re.compile(r"[^{}:\s][^{}:\n]*")
+_HEAD = ("schema", "chapter", "profile", "modified", "parameters", "seeds", "started", "seconds",
+         "training_seconds", "device", "versions", "commit", "dirty", "checkpoints", "records")
+
+
+@dataclass(frozen=True)
+class PaperValue:
+    """A number a paper reports, where, and how we know it (`tag`: see TAGS, joined by "+")."""
+
+    value: float
+    where: str
+    tag: str
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether nothing but memory vouches for the number: such a number is never printed."""
+        return memory_only(self.tag)
+
+    def __format__(self, spec: str) -> str:
+        return NOT_AVAILABLE if self.from_memory else format(self.value, spec or ".4g")
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+
+def memory_only(tag: str) -> bool:
+    """Say whether `tag` means that a number was read nowhere.
+
+    Raises
+    ------
+    ValueError : not a tag.
+    """
+    if tag == "from memory":
+        return True
+    parts = [part.strip() for part in str(tag).split("+")]
+    if not all(part in TAGS for part in parts):
+        raise ValueError(f"{tag!r} is not a source tag: join {', '.join(TAGS)} with '+'")
+    return set(parts) == {"M"}
+
+
+def paper(value: float, where: str, tag: str) -> PaperValue:
+    """Return a paper's number with its place and its source tag, checked.
+
+    Raises
+    ------
+    ValueError : a value that is not finite, an empty place, an unknown tag.
+    """
+    if not math.isfinite(float(value)) or not where:
+        raise ValueError(f"a paper value needs a finite number and a place: {value!r}, {where!r}")
+    memory_only(tag)
+    return PaperValue(float(value), where, tag)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured number.  `low` and `high` are None where there is no interval.
+
+    `paper` is None, whatever the tag, for a number that was only remembered.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    unit: str
+    method: str = ""
+    seeds: tuple[int, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    parameters: dict[str, Any] | None = None
+    paper: float | None = None
+    paper_where: str | None = None
+    paper_tag: str | None = None
+    note: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the number has an interval."""
+        return self.low is not None and self.high is not None
+
+    @property
+    def interval(self) -> str:
+        """The number with its interval as text."""
+        return format_interval(self.value, self.low, self.high)
+
+    def show(self, field: str = "value", spec: str = "") -> str:
+        """Return one field as text: value, low, high, interval, n, unit or paper."""
+        if field == "paper":
+            return NOT_AVAILABLE if self.paper is None else format(self.paper, spec or ".4g")
+        if field == "interval":
+            ends = (self.show("low", spec), self.show("high", spec))
+            return f"[{ends[0]}, {ends[1]}]" if self.known else "no interval"
+        content = getattr(self, field)
+        if content is None:
+            return "unknown"
+        if field in ("value", "low", "high") and not spec:
+            spec = f".{decimals(self.low, self.high)}f" if self.known else ".3g"
+        return format(content, spec)
+
+
+_SHOWN = ("value", "low", "high", "interval", "n", "unit", "paper")
+
+
+class Run:
+    """The records of one chapter while it runs; made by :func:`start`."""
+
+    def __init__(self, head: dict[str, Any], folder: Path, clock: Callable[[], float]) -> None:
+        self.head, self.folder = head, folder
+        self._clock, self._begin = clock, clock()
+        self._records: dict[str, Record] = {}
+        self._files: dict[str, tuple[str, ...]] = {}  # stem -> suffixes
+        self._trained: dict[str, float] = {}  # checkpoint -> seconds its training took
+        # by hand a cell may run twice; under the runner a name that comes twice is a mistake
+        self._strict = bool(os.environ.get("INTRIGUING_RESULTS", "").strip())
+
+    def __getitem__(self, name: str) -> Record:
+        if name not in self._records:
+            raise ValueError(f"no record is called {name!r}: {nearest(name, self._records)}")
+        return self._records[name]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records so far, in the order they were added."""
+        return list(self._records.values())
+
+    def uses(self, *models: Any) -> tuple[str, ...]:
+        """Note the checkpoints a result rests on; return their names.
+
+        Parameters
+        ----------
+        models : networks from the zoo, or the dicts that `zoo.info` returns.
+        """
+        names = []
+        for model in models:
+            info = model if isinstance(model, Mapping) else getattr(model, "zoo_info", None)
+            if not isinstance(info, Mapping) or not {"key", "sha256"} <= info.keys():
+                raise ValueError("a checkpoint is a network from zoo.get or a dict of zoo.info")
+            spec = info.get("spec") if isinstance(info.get("spec"), Mapping) else info
+            kind, seed = spec.get("architecture", "network"), spec.get("seed")
+            name = f"{kind}, seed {seed}" if seed is not None else str(kind)
+            name = f"{name} ({str(info['key'])[:12]})"
+            self.head["checkpoints"][name] = str(info["sha256"])
+            self._trained[name] = float(info.get("seconds") or 0.0)
+            names.append(name)
+        return tuple(names)
+
+    def add(
+        self,
+        name: str,
+        interval_or_value: Interval | float,
+        *,
+        unit: str,
+        seeds: Sequence[int] | None = None,
+        checkpoints: Iterable[Any] = (),
+        parameters: Mapping[str, Any] | None = None,
+        paper: PaperValue | None = None,
+        note: str | None = None,
+    ) -> Record:
+        """Add one number and return its record.
+
+        Parameters
+        ----------
+        name : unique in the chapter; no braces, colons or line breaks (prose looks it up).
+        interval_or_value : an Interval, or a bare number (which no claim can rest on).
+        unit : what one of it is, "RMS distortion" or "fraction of images"; never empty.
+        seeds : the training seeds behind it; None: those of the run.
+        checkpoints : networks from the zoo, or dicts of `zoo.info`.
+        parameters : settings that belong to this number alone.
+        paper : the paper's number, from :func:`paper`.
+
+        Raises
+        ------
+        ValueError : a bad or repeated name, no unit, a value that is not finite.
+        """
+        if not _RECORD_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a record: no braces, colons or line breaks")
+        if self._strict and name in self._records:
+            raise ValueError(f"the record {name!r} exists already: names are unique in a chapter")
+        if not unit:
+            raise ValueError(f"the record {name!r} needs a unit")
+        given = interval_or_value
+        if not isinstance(given, Interval):
+            given = Interval(float(given), math.nan, math.nan, 0, "no interval")
+        if not math.isfinite(given.value):
+            raise ValueError(f"the record {name!r} has the value {given.value}")
+        shown = paper is not None and not paper.from_memory
+        record = Record(
+            name=name,
+            value=float(given.value),
+            low=float(given.low) if given.known else None,
+            high=float(given.high) if given.known else None,
+            n=int(given.n) or None,
+            unit=unit,
+            method=given.method,
+            seeds=tuple(self.head["seeds"] if seeds is None else (int(s) for s in seeds)),
+            checkpoints=self.uses(*checkpoints),
+            parameters=plain(dict(parameters)) if parameters else None,
+            paper=paper.value if shown else None,
+            paper_where=paper.where if paper else None,
+            paper_tag=paper.tag if paper else None,
+            note=note,
+        )
+        self._records[name] = record
+        return record
+
+    def table(self, name: str, df: Any) -> Any:
+        """Write the data frame `df` to `<name>.csv` and return it unchanged.
+
+        Numbers are written with eight significant digits and lines end with a bare newline, so the
+        same numbers give the same bytes.  The index is written when it has a name or is not 0..N-1.
+        """
+        tidy = df.map(_csv_cell)
+        plain_index = df.index.name is None and list(df.index) == list(range(len(df)))
+        text = tidy.to_csv(index=not plain_index, lineterminator="\n")
+        _write(self.folder / f"{_stem(name)}.csv", text.encode())
+        self._files[name] = (".csv",)
+        return df
+
+    def figure(self, name: str, fig: Any) -> Any:
+        """Write the matplotlib figure `fig` to `<name>.svg` and `<name>.png` and return it.
+
+        White face (a transparent one vanishes in dark mode), no date, ids from a fixed salt.
+        """
+        import matplotlib as mpl
+
+        how = {"facecolor": "white", "bbox_inches": "tight"}
+        with mpl.rc_context({"svg.hashsalt": "intriguing", "svg.fonttype": "path"}):
+            for suffix, extra in (
+                (".svg", {"metadata": {"Date": None, "Creator": None}}),
+                (".png", {"metadata": {"Software": None}, "dpi": 150}),
+            ):
+                buffer = io.BytesIO()
+                fig.savefig(buffer, format=suffix[1:], **how, **extra)
+                _write(self.folder / f"{_stem(name)}{suffix}", buffer.getvalue())
+        self._files[name] = (".svg", ".png")
+        return fig
+
+    def markdown(self, template: str) -> Markdown:
+        """Return `template` with its fields filled from the records: prose without typed numbers.
+
+        ``{name}`` shows the value with the digits its interval supports, ``{name:.3f}`` or
+        ``{name:.1%}`` with a format; ``{name.low}``, ``.high``, ``.interval``, ``.n``, ``.unit``
+        and ``.paper`` show the rest.  Braces of mathematics are doubled, as in `str.format`.
+
+        Raises
+        ------
+        ValueError : a field that names no record, or a stray brace.
+        """
+
+        def fill(match: re.Match) -> str:
+            token = match[0]
+            if token in ("{{", "}}"):
+                return token[0]
+            if match[1] is None:
+                raise ValueError(f"stray {token!r} in the text: double the braces of mathematics")
+            name, _, spec = match[1].partition(":")
+            field = "value"
+            if name not in self._records and name.rpartition(".")[2] in _SHOWN:
+                name, _, field = name.rpartition(".")
+            return self[name].show(field, spec)
+
+        return Markdown(re.sub(r"\{\{|\}\}|\{([^{}]+)\}|[{}]", fill, template))
+
+    def finish(self) -> dict[str, Any]:
+        """Write `record.json` and return its head (all but the records)."""
+        self.head["seconds"] = round(self._clock() - self._begin, 2)
+        self.head["training_seconds"] = round(sum(self._trained.values()), 2)
+        content = {**self.head, "records": [asdict(record) for record in self.records]}
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        _write(self.folder / FILE, text.encode())
+        return dict(self.head)
+
+    def card(self) -> Markdown:
+        """Return the run card: profile, device, seeds, and how long it took once that is known."""
+        return card(self.head)
+
+    def provenance(self) -> Markdown:
+        """Return the closing table of a page: what was run, on what, when, and the files of it."""
+        folder = f"../results/{self.head['chapter']}"
+        links = [
+            f"{stem} (" + ", ".join(f"[{s[1:].upper()}]({folder}/{stem}{s})" for s in kinds) + ")"
+            for stem, kinds in self._files.items()
+        ]
+        return provenance(self.head, [*links, f"[all numbers]({folder}/{FILE})"])
+
+
+def start(
+    chapter: str,
+    *,
+    profile: str,
+    parameters: Mapping[str, Any],
+    seeds: Sequence[int],
+    device: Any = "auto",
+) -> Run:
+    """Open the records of one run of `chapter`.
+
+    The folder is `paths.results_dir(chapter, profile)`: the runner's, or the profile's build
+    folder when a notebook is run by hand.
+
+    Parameters
+    ----------
+    chapter : the notebook's name without ".ipynb".
+    profile : the scale the parameters belong to.
+    parameters : every parameter of the chapter, by name.
+    seeds : the training seeds.
+    device : what the chapter computes on, for the record.
+
+    Raises
+    ------
+    ValueError : a chapter or profile that cannot be a folder name, or a parameter that is no
+        number, text, list or dict.
+    """
+    from intriguing import runtime  # needs torch, which readers of records do not
+
+    for what, name in (("chapter", chapter), ("profile", profile)):
+        if not _FILE_NAME.fullmatch(name):
+            raise ValueError(f"{what} {name!r} cannot be a folder name")
+    about = runtime.describe(device)
+    place = [about["processor"], f"{about['threads']} threads", about["system"]]
+    revision, dirty = commit()
+    values = plain(dict(parameters))
+    head = {
+        "schema": SCHEMA,
+        "chapter": chapter,
+        "profile": profile,
+        "modified": modified(chapter, profile, values),
+        "parameters": values,
+        "seeds": [int(seed) for seed in seeds],
+        "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": None,
+        "training_seconds": None,
+        "device": f"{about['device']} ({', '.join(place)})",
+        "versions": {"python": about["python"], **about["versions"]},
+        "commit": revision,
+        "dirty": dirty,
+        "checkpoints": {},
+    }
+    return Run(head, paths.results_dir(chapter, profile), time.perf_counter)
+
+
+def load(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
+    """Read a `record.json` (or the folder that holds it): its head and its records.
+
+    Raises
+    ------
+    UserError : not there, not JSON, another schema, or fields missing, unknown or of a wrong type.
+    """
+    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    where = "/".join(file.parts[-2:])
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = "is not there" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
+        raise UserError(f"{where} {reason}; run the chapter again") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{where} does not have schema {SCHEMA}; run the chapter again")
+    if set(content) != set(_HEAD):
+        odd = ", ".join(sorted(set(content) ^ set(_HEAD)))
+        raise UserError(f"{where} has missing or unknown fields ({odd}); run the chapter again")
+    known = {field.name for field in fields(Record)}
+    result: dict[str, Record] = {}
+    for entry in content.pop("records"):
+        if not isinstance(entry, dict) or set(entry) != known:
+            raise UserError(f"{where}: a record has missing or unknown fields: {entry}")
+        numbers = [entry["value"], *(entry[k] or 0 for k in ("low", "high", "n", "paper"))]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
+            raise UserError(f"{where}: the record {entry['name']!r} holds something not a number")
+        if entry["name"] in result:
+            raise UserError(f"{where}: the record {entry['name']!r} comes twice")
+        lists = {key: tuple(entry[key]) for key in ("seeds", "checkpoints")}
+        result[entry["name"]] = Record(**{**entry, **lists})
+    return content, list(result.values())
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a real number as text with eight significant digits (NaN: nothing), else `value`."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return "" if math.isnan(value) else f"{float(value):.8g}"
+    return value
+
+
+def _stem(name: str) -> str:
+    if not _FILE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be a file name: use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,242 @@
+"""Records: contents, byte stability, atomic files, strict reading, text for pages."""
+
+import json
+import subprocess
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from intriguing import provenance, records, stats
+from intriguing.errors import UserError
+
+CHAPTER = "02-some-chapter"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty book with one profile, and no environment of a runner."""
+    for name in ("INTRIGUING_RESULTS", "INTRIGUING_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INTRIGUING_ROOT", str(tmp_path))
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "notebooks/profiles").mkdir(parents=True)
+    (tmp_path / "notebooks/profiles/cpu.yml").write_text(
+        f"{CHAPTER}: {{n_images: 1000, eps: 8/255, seeds: [0, 1]}}\n"
+    )
+    return tmp_path
+
+
+PARAMETERS = {"profile": "cpu", "n_images": 1000, "eps": 8 / 255, "seeds": (0, 1)}
+
+
+def begin(**changed):
+    return records.start(CHAPTER, profile="cpu", parameters={**PARAMETERS, **changed},
+                         seeds=[0, 1], device="cpu")
+
+
+INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "architecture": "fc10", "seed": 3}
+
+
+def test_a_finished_run_reads_back(root):
+    run = begin()
+    interval = stats.mean_interval([0.061, 0.063, 0.062])
+    run.add("distortion/FC10(1e-4)", interval, unit="RMS distortion", checkpoints=[INFO],
+            paper=records.paper(0.062, "Table 1", "S+M"), parameters={"target": "random"})
+    run.add("error", np.float32(0.5), unit="fraction", seeds=[7], note="one network",
+            paper=records.paper(0.4, "Table 9", "M"))
+    returned = run.finish()
+    folder = root / "_build/cpu/book/results" / CHAPTER
+    head, rows = records.load(folder)
+    assert head == returned == records.load(folder / "record.json")[0]
+    assert rows == run.records
+    assert head["modified"] is False and head["profile"] == "cpu" and head["seeds"] == [0, 1]
+    assert head["commit"] is None and head["dirty"] is None
+    assert head["training_seconds"] == 12.5
+    assert head["checkpoints"] == {"fc10, seed 3 (abababababab)": "cd" * 32}
+    assert "torch" in head["versions"] and head["device"].startswith("cpu (")
+    first, second = rows
+    assert (first.value, first.low, first.high, first.n) == (
+        pytest.approx(0.062), interval.low, interval.high, 3)
+    assert first.seeds == (0, 1) and first.paper == 0.062 and first.known
+    assert second.seeds == (7,) and second.low is None and not second.known
+    assert second.paper is None and second.paper_tag == "M", "a remembered number is not stored"
+    assert [p.name for p in folder.iterdir()] == ["record.json"], "no temporary file is left"
+
+
+def test_the_runner_chooses_the_folder_and_a_repeated_name_is_then_an_error(root, monkeypatch):
+    monkeypatch.setenv("INTRIGUING_RESULTS", str(root / "elsewhere"))
+    run = begin()
+    run.add("a", 1.0, unit="u")
+    with pytest.raises(ValueError, match="exists already"):
+        run.add("a", 2.0, unit="u")
+    run.finish()
+    assert records.load(root / "elsewhere")[1][0].value == 1.0
+
+
+def test_by_hand_a_cell_may_run_twice(root):
+    run = begin()
+    run.add("a", 1.0, unit="u")
+    run.add("a", 2.0, unit="u")
+    assert [r.value for r in run.records] == [2.0]
+
+
+@pytest.mark.parametrize("changed", [{"n_images": 10}, {"eps": 0.1}, {"seeds": [0]}])
+def test_parameters_that_differ_from_the_profile_are_noticed(root, changed):
+    assert begin(**changed).head["modified"] is True
+    assert begin().head["modified"] is False
+
+
+def test_an_unknown_profile_vouches_for_nothing(root):
+    run = records.start(CHAPTER, profile="mine", parameters={}, seeds=[], device="cpu")
+    assert run.head["modified"] is True
+
+
+def test_commit_and_dirty_come_from_git(root):
+    def git(*words):
+        subprocess.run(["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b.c",
+                        *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    (root / "lib").mkdir()
+    (root / "lib/a.py").write_text("a = 1\n")
+    git("add", "lib")
+    git("add", "notebooks")
+    git("commit", "-q", "-m", "first")
+    head = begin().head
+    assert len(head["commit"]) == 40 and head["dirty"] is False
+    (root / "book").mkdir()
+    (root / "book/page.md").write_text("pages do not change results\n")
+    assert begin().head["dirty"] is False
+    (root / "lib/a.py").write_text("a = 2\n")
+    assert begin().head["dirty"] is True
+
+
+def test_tables_are_byte_stable(root):
+    run = begin()
+    frame = pd.DataFrame({"model": ["a", "b"], "x": [0.1 + 0.2, np.nan], "n": [1, 2],
+                          "mixed": [1 / 3, "none"]})
+    frame["single"] = np.array([1 / 3, 2], dtype=np.float32)
+    assert run.table("one", frame) is frame
+    written = (run.folder / "one.csv").read_bytes()
+    assert written == (b"model,x,n,mixed,single\na,0.3,1,0.33333333,0.33333334\n"
+                       b"b,,2,none,2\n")
+    run.table("two", frame.set_index("model"))
+    assert (run.folder / "two.csv").read_text().startswith("model,x,n")
+
+
+def test_figures_are_byte_stable_and_white(root):
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def draw(run):
+        fig, ax = plt.subplots(figsize=(2, 2))
+        ax.plot([0, 1], [1, 0], "o-", clip_on=True)
+        assert run.figure("f", fig) is fig
+        plt.close(fig)
+        return [(run.folder / f"f{s}").read_bytes() for s in (".svg", ".png")]
+
+    first, second = draw(begin()), draw(begin())
+    assert first == second
+    assert b"<dc:date>" not in first[0] and b"#ffffff" in first[0]
+    assert first[1].startswith(b"\x89PNG")
+
+
+def test_prose_is_filled_from_records(root):
+    run = begin()
+    run.add("rate/a.b(1e-4)", stats.wilson(90, 100), unit="fraction",
+            paper=records.paper(0.95, "Table 2", "S"))
+    run.add("secret", 0.5, unit="u", paper=records.paper(0.123, "Table 3", "from memory"))
+    text = run.markdown(
+        "{rate/a.b(1e-4):.1%} {rate/a.b(1e-4).interval:.2f} {rate/a.b(1e-4).n} "
+        "{rate/a.b(1e-4)} paper {rate/a.b(1e-4).paper} {rate/a.b(1e-4).unit}; "
+        "$\\frac{{1}}{{2}}$ {secret.paper:.3f} {secret.low}"
+    )
+    assert text == ("90.0% [0.83, 0.94] 100 0.900 paper 0.95 fraction; "
+                    "$\\frac{1}{2}$ not available to us unknown")
+    assert text._repr_markdown_() == text
+    assert "0.123" not in json.dumps([r.show("paper") for r in run.records])
+    with pytest.raises(ValueError, match="did you mean secret"):
+        run.markdown("{secrets}")
+    with pytest.raises(ValueError, match="double the braces"):
+        run.markdown("$x_{$")
+
+
+def test_a_remembered_paper_value_never_prints():
+    value = records.paper(0.123, "Table 3", "M")
+    assert f"{value} {value:.3f}" == "not available to us not available to us"
+    assert f"{records.paper(0.062, 'Table 1', 'S+M'):.2f}" == "0.06"
+
+
+def test_card_and_provenance_say_what_ran(root):
+    run = begin(n_images=5)
+    run.uses(INFO)
+    run.table("t", pd.DataFrame({"x": [1]}))
+    assert "**time**" not in run.card()
+    run.finish()
+    assert "**Profile** cpu" in run.card() and "**seeds** 0, 1" in run.card()
+    assert "Parameters differ" in run.card()
+    page = run.provenance()
+    for part in ("cpu, modified", "`n_images = 5`", "no commit known", "12 s", "UTC", "torch",
+                 f"[CSV](../results/{CHAPTER}/t.csv)", f"../results/{CHAPTER}/record.json"):
+        assert part in page
+    smoke = provenance.card({**run.head, "profile": "smoke"})
+    assert "not comparable" in smoke
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "unknown"), (1.25, "1.2 s"), (42.4, "42 s"),
+                                               (185, "3 min 05 s"), (7805, "2 h 10 min")])
+def test_durations(seconds, text):
+    assert provenance.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: run.add("a{b}", 1.0, unit="u"), "cannot name a record"),
+        (lambda run: run.add("a", 1.0, unit=""), "needs a unit"),
+        (lambda run: run.add("a", float("nan"), unit="u"), "has the value nan"),
+        (lambda run: run.add("a", 1.0, unit="u", checkpoints=[object()]), "zoo.get"),
+        (lambda run: run.table("../t", pd.DataFrame()), "file name"),
+        (lambda run: run["missing"], "no record"),
+        (lambda run: records.paper(0.1, "Table 1", "Q"), "source tag"),
+        (lambda run: records.paper(0.1, "", "S"), "place"),
+        (lambda run: begin(x=object()), "plain literals"),
+        (lambda run: begin(x=float("inf")), "finite"),
+    ],
+)
+def test_misuse_is_named(root, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(begin())
+
+
+def damage(content, how):
+    if how == "not json":
+        return "{"
+    if how == "schema":
+        return json.dumps({**content, "schema": 2})
+    if how == "field":
+        return json.dumps({**content, "extra": 1})
+    record = dict(content["records"][0])
+    if how == "record":
+        del record["unit"]
+    if how == "number":
+        record["value"] = "0.5"
+    twice = [record, record] if how == "twice" else [record]
+    return json.dumps({**content, "records": twice})
+
+
+@pytest.mark.parametrize(("how", "message"), [
+    ("not json", "damaged"), ("schema", "schema 1"), ("field", "extra"),
+    ("record", "missing or unknown"), ("number", "not a number"), ("twice", "comes twice")])
+def test_a_damaged_record_file_is_refused(root, how, message):
+    run = begin()
+    run.add("a", 1.0, unit="u")
+    run.finish()
+    file = run.folder / "record.json"
+    file.write_text(damage(json.loads(file.read_text()), how))
+    with pytest.raises(UserError, match=message):
+        records.load(file)
+    with pytest.raises(UserError, match="is not there"):
+        records.load(root / "nowhere" / "record.json")
