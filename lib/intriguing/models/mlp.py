@@ -1,0 +1,60 @@
+"""Fully connected networks with sigmoid hidden units: the FC networks of Szegedy et al. 2014."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from intriguing import runtime
+
+
+def dense(inputs: int, units: int, gain: float, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer with weights N(0, gain^2 / inputs) and zero biases."""
+    layer = nn.Linear(inputs, units)
+    with torch.no_grad():
+        layer.weight.normal_(0.0, gain / inputs**0.5, generator=generator)
+        layer.bias.zero_()
+    return layer
+
+
+class MLP(nn.Module):
+    """Linear layers with a sigmoid between each two; the last layer gives logits.
+
+    ``MLP((784, 100, 100, 10))`` is the paper's FC100-100-10, ``MLP((784, 10))`` its FC10.
+
+    Parameters
+    ----------
+    sizes : units of each layer, the number of pixels first and the number of classes last.
+    gain : scale of the initial weights, which are N(0, gain^2 / fan_in).  The paper gives none.
+    generator : draws the initial weights, layer by layer.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        gain: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if len(sizes) < 2:
+            raise ValueError(f"an MLP needs at least input and output sizes, got {tuple(sizes)}")
+        generator = generator or runtime.generator(0, "init")
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.layers = nn.ModuleList(dense(a, b, gain, generator) for a, b in pairs)
+
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """Return the sigmoid outputs (N, units) of each hidden layer, for pixels (N, C, H, W)."""
+        outputs = []
+        h = x.flatten(1)  # (N, C, H, W) -> (N, pixels)
+        for layer in self.layers[:-1]:
+            h = torch.sigmoid(layer(h))  # (N, units)
+            outputs.append(h)
+        return outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) for pixels (N, C, H, W) or (N, pixels)."""
+        h = x.flatten(1)  # (N, C, H, W) -> (N, pixels)
+        for layer in self.layers[:-1]:
+            h = torch.sigmoid(layer(h))
+        return self.layers[-1](h)

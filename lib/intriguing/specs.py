@@ -1,0 +1,133 @@
+"""Specs: what decides the weights of a network, and the key that follows from it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from intriguing import data, models
+from intriguing.errors import nearest
+from intriguing.training import RECIPES
+from intriguing.training.jobs import JOBS
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides the weights of one network, and nothing else.
+
+    Parameters
+    ----------
+    architecture : a name of `models.architectures()`.
+    dataset, split, n : what it is trained on, as `data.load` takes them.
+    objective : a name of `training.jobs.JOBS`.
+    numbers : the objective's and the optimiser's numbers, (name, value) pairs in any order.
+    seed : of the initial weights and of the order of the images, two separate streams.
+    data_sha256 : hash of the training images; `resolve` fills it.
+    recipe : version of the training code; raised when its meaning changes.
+    """
+
+    architecture: str
+    dataset: str
+    split: str = "train"
+    n: int | None = None
+    objective: str = "cross-entropy"
+    numbers: tuple[tuple[str, float], ...] = ()
+    seed: int = 0
+    data_sha256: str = ""
+    recipe: int = 1
+
+    def __post_init__(self) -> None:
+        if self.architecture not in models.architectures():
+            raise ValueError(
+                f"no architecture {self.architecture!r}: "
+                f"{nearest(self.architecture, models.architectures())}"
+            )
+        if self.objective not in JOBS:
+            raise ValueError(f"no objective {self.objective!r}: {nearest(self.objective, JOBS)}")
+        pairs = tuple(sorted((str(name), float(value)) for name, value in self.numbers))
+        if not all(math.isfinite(value) for _, value in pairs):
+            raise ValueError(f"a spec holds finite numbers only, got {dict(pairs)}")
+        object.__setattr__(self, "numbers", pairs)
+
+    @property
+    def key(self) -> str:
+        """The sha256 of the spec's canonical JSON (64 hex digits); names the files."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """A short name for people: architecture, objective, data, seed."""
+        size = "" if self.n is None else f"[{self.n}]"
+        return f"{self.architecture} {self.objective} {self.dataset}{size} seed {self.seed}"
+
+
+def szegedy(
+    name: str,
+    dataset: str = "mnist",
+    *,
+    decay: str = "calibrated",
+    lam: float | Iterable[float] | None = None,
+    seed: int = 0,
+    n: int | None = None,
+    **budget: float,
+) -> Spec:
+    """Return the spec of a network of Szegedy et al. 2014, Table 1 and section 4.
+
+    Parameters
+    ----------
+    name : "FC10(1e-4)", "FC10(1e-2)", "FC10(1)", "FC100-100-10", "FC200-200-10", "FC123-456-10",
+        "AE400-10" or "CNN" (ours; the paper's convolutional network is not described).
+    dataset, n : as `data.load`.  With "mnist-5k", or n of at most 10,000, the smaller budget of
+        the recipe applies.
+    decay : the reading of the weight decay, "calibrated" or "literal"; see
+        `training.objectives.decay_coefficients`.  The CNN has none.
+    lam : another lambda, for all layers or one each; default the paper's.
+    seed : the training seed.
+    **budget : other values for numbers of the recipe, such as ``iterations=100``.
+
+    Raises
+    ------
+    ValueError : an unknown name, reading or number.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no network {name!r}: {nearest(name, RECIPES)}")
+    recipe = RECIPES[name]
+    numbers = dict(recipe.numbers)
+    if dataset == "mnist-5k" or (n is not None and n <= 10_000):
+        numbers |= recipe.small
+    for option in budget:
+        if option not in numbers:
+            raise ValueError(f"{name} has no number {option!r}: {nearest(option, numbers)}")
+    numbers |= budget
+    objective = "cross-entropy"
+    if recipe.lam:
+        objective = f"decay-{decay}"
+        if objective not in JOBS:
+            raise ValueError(f"no weight-decay reading {decay!r}: valid are calibrated, literal")
+        given = recipe.lam if lam is None else lam
+        lams = (given,) * len(recipe.lam) if isinstance(given, (int, float)) else tuple(given)
+        if len(lams) != len(recipe.lam):
+            raise ValueError(f"{name} has {len(recipe.lam)} decayed layers, got {len(lams)} lam")
+        numbers |= {f"lam{i}": value for i, value in enumerate(lams)}
+    elif lam is not None:
+        raise ValueError(f"{name} has no weight decay, but lam={lam} was given")
+    return Spec(recipe.architecture, dataset, "train", n, objective, tuple(numbers.items()), seed)
+
+
+def resolve(spec: Spec) -> Spec:
+    """Return the spec with the hash of its training images filled in."""
+    if spec.data_sha256:
+        return spec
+    return replace(spec, data_sha256=data.load(spec.dataset, spec.split, n=spec.n).sha256)
+
+
+def encoder(spec: Spec) -> Spec:
+    """Return the spec of the autoencoder that an "ae400-10" network is built on.
+
+    Both readings of the weight decay share it, since the paper states decay for the softmax only.
+    """
+    names = ("epochs", "batch", "lr", "rho", "beta", "ae_decay")
+    numbers = tuple((name, value) for name, value in spec.numbers if name in names)
+    return replace(spec, architecture="ae400", objective="sparse-autoencoder", numbers=numbers)

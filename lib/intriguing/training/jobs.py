@@ -1,0 +1,104 @@
+"""Training jobs: from an architecture and its numbers to a trained network, by objective name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from intriguing import models, runtime
+from intriguing.models.autoencoder import adopt_encoder
+from intriguing.training import objectives
+from intriguing.training.loop import Log, Outcome, Save, fit_full_batch, fit_minibatch
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job gets: the network's name and numbers, the images, and how to save and resume."""
+
+    architecture: str
+    numbers: Mapping[str, float]
+    seed: int
+    x: Tensor  # (N, C, H, W) pixels in [0, 1], on the device that trains
+    y: Tensor  # (N,) labels
+    base: nn.Module | None = None  # a trained network to build on: the encoder of "ae400-10"
+    resume: dict | None = None
+    save: Save | None = None
+    log: Log | None = None
+
+
+def _initial(request: Request, **options: float) -> nn.Module:
+    """Return the freshly initialised network, drawn on the CPU and moved to the images."""
+    generator = runtime.generator(request.seed, "init")
+    model = models.build(request.architecture, generator=generator, **options)
+    return model.to(request.x.device)
+
+
+def _decayed(reading: str) -> Callable[[Request], tuple[nn.Module, Outcome]]:
+    """Return the job of full-batch L-BFGS on cross entropy with weight decay, in one reading."""
+
+    def job(request: Request) -> tuple[nn.Module, Outcome]:
+        model = _initial(request, gain=request.numbers["gain"])
+        x, trained = request.x.flatten(1), model  # (N, C, H, W) -> (N, pixels)
+        if request.base is not None:  # a softmax layer on a frozen code: convex, and cheap
+            adopt_encoder(model, request.base)
+            x = request.base.encode(x).detach()  # (N, pixels) -> (N, units)
+            trained = model.layers[-1]
+        layers = objectives.linear_layers(trained)
+        lam = [request.numbers[f"lam{i}"] for i in range(len(layers))]
+        units = [layer.out_features for layer in layers]
+        outcome = fit_full_batch(
+            trained,
+            objectives.cross_entropy(objectives.decay_coefficients(reading, lam, units)),
+            x,
+            request.y,
+            iterations=int(request.numbers["iterations"]),
+            history=int(request.numbers["history"]),
+            resume=request.resume,
+            save=request.save,
+            log=request.log,
+        )
+        return model, outcome
+
+    return job
+
+
+def _minibatch(
+    request: Request, model: nn.Module, objective: objectives.Objective
+) -> tuple[nn.Module, Outcome]:
+    """Train `model` by Adam with the request's numbers."""
+    outcome = fit_minibatch(
+        model,
+        objective,
+        request.x,
+        request.y,
+        epochs=int(request.numbers["epochs"]),
+        batch=int(request.numbers["batch"]),
+        lr=request.numbers["lr"],
+        generator=runtime.generator(request.seed, "order"),
+        resume=request.resume,
+        save=request.save,
+        log=request.log,
+    )
+    return model, outcome
+
+
+def _cross_entropy(request: Request) -> tuple[nn.Module, Outcome]:
+    """Adam on the mean cross entropy."""
+    return _minibatch(request, _initial(request), objectives.cross_entropy())
+
+
+def _sparse_autoencoder(request: Request) -> tuple[nn.Module, Outcome]:
+    """Adam on the sparse reconstruction loss."""
+    numbers = request.numbers
+    objective = objectives.sparse_reconstruction(
+        numbers["rho"], numbers["beta"], numbers["ae_decay"]
+    )
+    return _minibatch(request, _initial(request, rho=numbers["rho"]), objective)
+
+
+JOBS: dict[str, Callable[[Request], tuple[nn.Module, Outcome]]] = {
+    "decay-calibrated": _decayed("calibrated"),
+    "decay-literal": _decayed("literal"),
+    "cross-entropy": _cross_entropy,
+    "sparse-autoencoder": _sparse_autoencoder,
+}

@@ -1,0 +1,258 @@
+"""The one training loop: rounds, each a few L-BFGS iterations or one epoch, resumable in between.
+
+Everything that decides the next round (weights, optimiser, generator, counters) is one tree that
+`state.save` can write, so a training that is killed and resumed gives the very same weights.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from intriguing.training.objectives import Objective
+
+Save = Callable[[dict], None]  # receives the tree of the training's state after a round
+Log = Callable[[str], None]  # receives one line of progress
+
+
+@dataclass
+class Outcome:
+    """What a training did: counts, the final loss and gradient, seconds, and why it stopped."""
+
+    rounds: int = 0
+    iterations: int = 0  # L-BFGS iterations or minibatch steps
+    evaluations: int = 0  # evaluations of loss and gradient, on the whole batch or a minibatch
+    loss: float = math.nan  # of the objective, over all images at the end
+    grad_max: float = math.nan  # largest absolute entry of its gradient
+    seconds: float = 0.0
+    stop_reason: str = ""
+
+
+def _drive(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    one_round: Callable[[Outcome], None],
+    *,
+    rounds: int,
+    generator: torch.Generator | None = None,
+    resume: dict | None = None,
+    save: Save | None = None,
+    log: Log | None = None,
+) -> Outcome:
+    """Run `one_round` until it sets a stop reason or `rounds` are done; save after each."""
+    outcome = Outcome()
+    if resume is not None:
+        model.load_state_dict(resume["model"])
+        optimiser.load_state_dict(resume["optimiser"])
+        if generator is not None:
+            generator.set_state(resume["generator"])
+        outcome = Outcome(**resume["outcome"])
+    while outcome.rounds < rounds and not outcome.stop_reason:
+        started = time.perf_counter()
+        one_round(outcome)
+        outcome.rounds += 1
+        outcome.seconds += time.perf_counter() - started
+        if log is not None:
+            done, loss = outcome.iterations, outcome.loss
+            log(f"{done} iterations, loss {loss:.5g}, {outcome.seconds:.0f} s")
+        if save is not None:
+            tree = {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "generator": None if generator is None else generator.get_state(),
+                "outcome": asdict(outcome),
+            }
+            save(tree)
+    outcome.stop_reason = outcome.stop_reason or "budget spent"
+    return outcome
+
+
+def fit_full_batch(
+    model: nn.Module,
+    objective: Objective,
+    x: Tensor,
+    y: Tensor,
+    *,
+    iterations: int,
+    history: int = 20,
+    chunk: int = 10,
+    tol_grad: float = 1e-7,
+    tol_change: float = 1e-10,
+    resume: dict | None = None,
+    save: Save | None = None,
+    log: Log | None = None,
+) -> Outcome:
+    """Minimise the objective over all images at once with L-BFGS and a strong Wolfe line search.
+
+    Parameters
+    ----------
+    model : trained in place; parameters without `requires_grad` stay as they are.
+    x, y : all images (N, ...) and labels (N,), on the model's device.
+    iterations : the most L-BFGS iterations; a multiple of `chunk` is spent whole.
+    history : pairs of steps and gradient differences kept.
+    chunk : iterations between two saved states.  It decides where the line search is re-entered
+        (one evaluation each time), so it is part of what fixes the result to the bit.
+    tol_grad, tol_change : stop when the largest gradient entry, or the change of the loss or of
+        every weight, is below.
+
+    Raises
+    ------
+    ValueError : no iterations, or nothing to train.
+    FloatingPointError : the loss is not finite.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.LBFGS(
+        parameters,
+        max_iter=chunk,
+        max_eval=1_000_000,  # the line search bounds itself; a cap here would cut a chunk short
+        history_size=history,
+        tolerance_grad=tol_grad,
+        tolerance_change=tol_change,
+        line_search_fn="strong_wolfe",
+    )
+    counted = 0
+
+    def closure() -> Tensor:
+        nonlocal counted
+        counted += 1
+        optimiser.zero_grad()
+        loss = objective(model, x, y)
+        loss.backward()
+        return loss
+
+    def one_round(outcome: Outcome) -> None:
+        nonlocal counted
+        counted = 0
+        optimiser.param_groups[0]["max_iter"] = min(chunk, iterations - outcome.iterations)
+        optimiser.step(closure)
+        state = optimiser.state[parameters[0]]
+        done = state["n_iter"] - outcome.iterations
+        outcome.iterations = state["n_iter"]
+        outcome.evaluations += counted
+        outcome.loss = float(state.get("prev_loss", math.nan))
+        if not all(torch.isfinite(p).all() for p in parameters):
+            raise FloatingPointError(f"L-BFGS diverged after {outcome.iterations} iterations")
+        if done < optimiser.param_groups[0]["max_iter"]:
+            outcome.stop_reason = "converged: gradient or change below tolerance"
+
+    model.train()
+    outcome = _drive(
+        model,
+        optimiser,
+        one_round,
+        rounds=math.ceil(iterations / chunk),
+        resume=resume,
+        save=save,
+        log=log,
+    )
+    _measure(outcome, model, objective, x, y)
+    return outcome
+
+
+def fit_minibatch(
+    model: nn.Module,
+    objective: Objective,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epochs: int,
+    batch: int,
+    lr: float,
+    generator: torch.Generator,
+    optimiser: str = "adam",
+    weight_decay: float = 0.0,
+    resume: dict | None = None,
+    save: Save | None = None,
+    log: Log | None = None,
+) -> Outcome:
+    """Minimise the objective by minibatches, with a step size that falls linearly to zero.
+
+    Parameters
+    ----------
+    model : trained in place.
+    x, y : all images (N, ...) and labels (N,), on the model's device.
+    epochs, batch : passes over the images, and images in a minibatch (the last may be smaller).
+    lr : the first step size.
+    generator : draws the order of the images; a CPU generator whatever the device.
+    optimiser : "adam", or "sgd" with momentum 0.9.
+    weight_decay : the optimiser's own, for "sgd" and "adam" alike.
+
+    Raises
+    ------
+    ValueError : no epochs, an empty batch, another optimiser.
+    FloatingPointError : the loss is not finite.
+    """
+    if epochs < 1 or batch < 1:
+        raise ValueError(f"epochs and batch must be at least 1, got {epochs} and {batch}")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    stepper = _stepper(optimiser, parameters, lr, weight_decay)
+    steps = epochs * math.ceil(len(x) / batch)
+
+    def one_round(outcome: Outcome) -> None:
+        total = torch.zeros((), device=x.device)
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        for rows in order.split(batch):
+            for group in stepper.param_groups:
+                group["lr"] = lr * (1 - outcome.iterations / steps)
+            stepper.zero_grad()
+            loss = objective(model, x[rows], y[rows])
+            loss.backward()
+            stepper.step()
+            total += loss.detach() * len(rows)
+            outcome.iterations += 1
+        outcome.evaluations = outcome.iterations
+        outcome.loss = float(total / len(x))
+        if not math.isfinite(outcome.loss):
+            raise FloatingPointError(f"training diverged in epoch {outcome.rounds + 1}")
+
+    model.train()
+    outcome = _drive(
+        model,
+        stepper,
+        one_round,
+        rounds=epochs,
+        generator=generator,
+        resume=resume,
+        save=save,
+        log=log,
+    )
+    _measure(outcome, model, objective, x, y, batch=4096)
+    return outcome
+
+
+def _stepper(
+    name: str, parameters: list[nn.Parameter], lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return the minibatch optimiser of that name."""
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    raise ValueError(f"no optimiser {name!r}: valid are adam, sgd")
+
+
+def _measure(
+    outcome: Outcome,
+    model: nn.Module,
+    objective: Objective,
+    x: Tensor,
+    y: Tensor,
+    batch: int | None = None,
+) -> None:
+    """Fill in the loss over all images and the largest entry of its gradient."""
+    model.zero_grad()
+    total = 0.0
+    for rows in torch.arange(len(x), device=x.device).split(batch or len(x)):
+        loss = objective(model, x[rows], y[rows]) * (len(rows) / len(x))
+        loss.backward()
+        total += float(loss.detach())
+    outcome.loss = total
+    gradients = [p.grad.abs().max() for p in model.parameters() if p.grad is not None]
+    outcome.grad_max = float(torch.stack(gradients).max())
+    model.zero_grad()
+    model.eval()

@@ -1,0 +1,272 @@
+"""The zoo: from a spec to its trained network, out of the store or trained now.
+
+One process trains a network while others wait for it; a file that does not match its checksum is
+reported and rebuilt; a training that was killed resumes where it last saved.  The files
+themselves are `store`'s business, the trainings `training.jobs`'.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+
+from intriguing import data, models, paths, runtime, store
+from intriguing.errors import UserError
+from intriguing.specs import Spec, encoder, resolve, szegedy
+from intriguing.training import state
+from intriguing.training.jobs import JOBS, Request
+from intriguing.training.loop import Log, Outcome
+
+__all__ = ["Spec", "ensure", "get", "info", "list", "remove", "resolve", "szegedy", "verify"]
+
+
+def get(
+    spec: Spec,
+    *,
+    device: torch.device | str | None = None,
+    log: Log | None = None,
+    save_every: float = 20.0,
+) -> nn.Module:
+    """Return the trained network in eval mode, from the store or trained now.
+
+    Parameters
+    ----------
+    spec : which network; `szegedy` makes the usual ones.
+    device : where it is trained, if need be, and returned; None means ``runtime.device("auto")``.
+    log : receives lines of progress.
+    save_every : seconds between two saved states of a training: what a kill can cost at most.
+        It never changes the result.
+
+    Returns
+    -------
+    nn.Module : with the attribute `zoo_info`, the sidecar: key, sha256, spec, train_error and
+        test_error (fractions), iterations, evaluations, loss, grad_max, seconds, stop_reason, ...
+
+    Warns
+    -----
+    UserWarning : the stored file was damaged and the network was trained again.
+    """
+    spec = resolve(spec)
+    chosen = _device(device)
+    record, tensors = _obtain(spec, chosen, log, save_every)
+    model = models.build(spec.architecture)
+    model.load_state_dict(tensors)
+    model.zoo_info = record
+    return model.eval().to(chosen)
+
+
+def ensure(
+    specs: Iterable[Spec],
+    *,
+    device: torch.device | str | None = None,
+    log: Log | None = None,
+    save_every: float = 20.0,
+) -> tuple[dict, ...]:
+    """Train what is missing or damaged, in the order given, and return the sidecars."""
+    chosen = _device(device)
+    wanted = [resolve(spec) for spec in specs]
+    records = []
+    for number, spec in enumerate(wanted, 1):
+        said = None if log is None else _prefixed(log, f"[{number}/{len(wanted)}] {spec.label}: ")
+        records.append(_obtain(spec, chosen, said, save_every)[0])
+    return tuple(records)
+
+
+def info(spec: Spec) -> dict | None:
+    """Return the sidecar of a trained network, or None when the store has no sound copy."""
+    try:
+        found = store.read(resolve(spec).key)
+    except state.DamagedError:
+        return None
+    return None if found is None else found[0]
+
+
+def verify() -> tuple[dict, ...]:
+    """Check every file of the store: rows with "key", "label", "state" and "detail".
+
+    The state is "ok", "damaged" (checksum, unreadable, a file missing), or "unfinished".
+    """
+    rows = []
+    for key in store.known():
+        row = {"key": key, "label": "", "state": "ok", "detail": ""}
+        try:
+            found = store.read(key)
+            if found is None:
+                row |= {"state": "unfinished", "detail": "interrupted; resumes when asked for"}
+            else:
+                row["label"] = found[0]["label"]
+        except state.DamagedError as error:
+            row |= {"state": "damaged", "detail": str(error)}
+        rows.append(row)
+    return tuple(rows)
+
+
+def remove(key: str) -> str:
+    """Delete one network's files, named by its key or an unambiguous beginning of it.
+
+    Returns the whole key.
+
+    Raises
+    ------
+    UserError : no network or several begin so, or it is being trained right now.
+    """
+    matches = [known for known in store.known() if key and known.startswith(key)]
+    if len(matches) != 1:
+        found = f"{len(matches)} networks" if matches else "no network"
+        raise UserError(f"{found} in {paths.zoo_dir()} with a key that begins with {key!r}")
+
+    def give_up() -> None:
+        raise UserError(f"{matches[0][:12]} is being trained by another process: not removed")
+
+    with store.locked(matches[0], waiting=give_up):
+        store.delete(matches[0])
+    return matches[0]
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    return device if isinstance(device, torch.device) else runtime.device(device or "auto")
+
+
+def _prefixed(log: Log, prefix: str) -> Log:
+    return lambda line: log(prefix + line)
+
+
+def _obtain(
+    spec: Spec, device: torch.device, log: Log | None, save_every: float
+) -> tuple[dict, dict[str, Tensor]]:
+    """Return (sidecar, tensors), training under the lock if the store has no sound copy."""
+    try:
+        found = store.read(spec.key)
+    except state.DamagedError:
+        found = None  # looked at again, and reported, by whoever holds the lock
+    if found is not None:
+        return found
+    say = log or (lambda line: None)
+    with store.locked(spec.key, waiting=lambda: say("another process is training it: waiting")):
+        rebuilt = None
+        try:
+            found = store.read(spec.key)  # another process may have finished it meanwhile
+        except state.DamagedError as error:
+            rebuilt = str(error)
+            text = f"zoo: {rebuilt} ({spec.label}); training it again"
+            warnings.warn(text, stacklevel=3)
+            say(text)
+        if found is not None:
+            return found
+        return _train(spec, device, say, save_every, rebuilt)
+
+
+def _train(
+    spec: Spec, device: torch.device, say: Log, save_every: float, rebuilt: str | None
+) -> tuple[dict, dict[str, Tensor]]:
+    """Train, measure and store one network; the caller holds the lock."""
+    base = None
+    if spec.architecture == "ae400-10":
+        base = get(encoder(spec), device=device, log=say, save_every=save_every)
+    images = data.load(spec.dataset, spec.split, n=spec.n)
+    request = Request(
+        architecture=spec.architecture,
+        numbers=dict(spec.numbers),
+        seed=spec.seed,
+        x=images.x.to(device),
+        y=images.y.to(device),
+        base=base,
+        resume=_resumable(spec.key, say),
+        save=_saver(spec.key, save_every),
+        log=say,
+    )
+    with runtime.deterministic():
+        model, outcome = JOBS[spec.objective](request)
+    record = {
+        "label": spec.label,
+        "spec": asdict(spec),
+        "base": None if base is None else base.zoo_info["key"],
+        "base_seconds": None if base is None else base.zoo_info["seconds"],
+        "rebuilt": rebuilt,
+        "resumed": request.resume is not None,
+        "environment": runtime.describe(device),
+        **asdict(outcome),
+        **_errors(model, spec, request),
+    }
+    record = store.write(spec.key, model.state_dict(), record)
+    say(_summary(record, outcome))
+    return store.read(spec.key)
+
+
+def _resumable(key: str, say: Log) -> dict | None:
+    """Return the saved state of an interrupted training; a damaged one counts as none."""
+    partial = store.path(key, ".partial")
+    if not partial.exists():
+        return None
+    try:
+        tree = state.load(partial)
+    except state.DamagedError as error:
+        say(f"starting anew: {error}")
+        return None
+    say(f"resuming after {tree['outcome']['iterations']} iterations")
+    return tree
+
+
+def _saver(key: str, every: float) -> Callable[[dict], None]:
+    """Return a function that writes a training's state, at most once in `every` seconds."""
+    partial, last = store.path(key, ".partial"), time.monotonic()
+
+    def save(tree: dict) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            state.save(partial, tree)
+            last = time.monotonic()
+
+    return save
+
+
+def _errors(model: nn.Module, spec: Spec, request: Request) -> dict[str, float | None]:
+    """Return train and test error as fractions; None for a network that does not classify."""
+    if spec.architecture == "ae400":
+        return {"train_error": None, "test_error": None}
+    test = data.load(spec.dataset, "test")
+    device = request.x.device
+    return {
+        "train_error": _error(model, request.x, request.y),
+        "test_error": _error(model, test.x.to(device), test.y.to(device)),
+    }
+
+
+@torch.no_grad()
+def _error(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Return the fraction of images that are misclassified."""
+    with runtime.eval_mode(model):
+        wrong = [
+            int((model(images).argmax(1) != labels).sum())
+            for images, labels in zip(x.split(2000), y.split(2000), strict=True)
+        ]
+    return sum(wrong) / len(y)
+
+
+def _summary(record: dict, outcome: Outcome) -> str:
+    """Return one line about a finished training."""
+    errors = ""
+    if record["test_error"] is not None:
+        errors = f"train {record['train_error']:.2%}, test {record['test_error']:.2%}, "
+    return f"done: {errors}{outcome.iterations} iterations, {outcome.seconds:.0f} s"
+
+
+def list() -> tuple[dict, ...]:
+    """Return a row for each network of the store, by label; damaged ones are in `verify`'s rows.
+
+    Rows have "key", "label", "train_error", "test_error", "seconds", "bytes" and "device".
+    """
+    rows = []
+    for key in store.known():
+        try:
+            found = store.read(key)
+        except state.DamagedError:
+            continue
+        if found is not None:
+            names = ("key", "label", "train_error", "test_error", "seconds", "bytes")
+            row = {name: found[0][name] for name in names}
+            rows.append(row | {"device": found[0]["environment"]["device"]})
+    return tuple(sorted(rows, key=lambda row: row["label"]))
