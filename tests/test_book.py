@@ -1,0 +1,89 @@
+"""Every chapter at smoke through the command line, then the pages, then the gates."""
+
+import json
+import re
+
+import bookbuild
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
+CHAPTERS = bookbuild.chapter_names()
+SMOKE_SECONDS = 20  # a chapter's budget on two cores, its networks already in the zoo
+
+
+def test_there_is_a_chapter() -> None:
+    assert CHAPTERS, "no chapter source in notebooks/"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_runs_at_smoke(name: str) -> None:
+    done, _ = bookbuild.run_chapter(name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    book = bookbuild.ROOT / "_build" / "smoke" / "book"
+    cells = nbformat.read(book / "chapters" / f"{name}.ipynb", as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [o for cell in code for o in cell.outputs if o.output_type == "error"]
+    record = json.loads((book / "results" / name / "record.json").read_text(encoding="utf-8"))
+    assert record["profile"] == "smoke"
+    assert record["records"], "a chapter without a single record measures nothing"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_stays_in_its_budget(name: str) -> None:
+    bookbuild.run_chapter(name)
+    path = bookbuild.ROOT / "_build" / "smoke" / "book" / "results" / name / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    seconds = record["seconds"] - record["training_seconds"]
+    # Twice the budget, because a test machine may be doing something else at the same time.
+    assert seconds < 2 * SMOKE_SECONDS, f"{name} took {seconds:.1f} s at smoke"
+
+
+@pytest.mark.parametrize("profile", ["smoke", None], ids=["smoke", "published"])
+def test_build_is_clean_and_names_the_page(profile: str | None) -> None:
+    done = bookbuild.build(profile)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert not re.search(r"\bWARNING\b", text), text
+    pages = re.findall(r"\S+\.html", done.stdout)
+    assert pages, f"the build did not print the page to open:\n{text}"
+    html = bookbuild.html_dir(profile)
+    assert (html / "index.html").is_file()
+    for page in bookbuild.toc_files():
+        assert (html / f"{page}.html").is_file(), f"{page} is in the contents and was not built"
+
+
+def test_second_build_executes_nothing() -> None:
+    bookbuild.build("smoke")
+    chapters = bookbuild.ROOT / "_build" / "smoke" / "book" / "chapters"
+    before = {path.name: path.stat().st_mtime_ns for path in chapters.glob("*.ipynb")}
+    done = bookbuild.command("build", "--profile", "smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert before == {path.name: path.stat().st_mtime_ns for path in chapters.glob("*.ipynb")}
+
+
+def test_gates_are_green() -> None:
+    done = bookbuild.command("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_page_is_listed_and_every_listed_page_exists() -> None:
+    prose = {f"book/{path.stem}" for path in (bookbuild.ROOT / "book").glob("*.md")}
+    chapters = {f"book/chapters/{name}" for name in CHAPTERS}
+    assert set(bookbuild.toc_files()) == prose | chapters | {"book/scorecard"}
+
+
+def test_api_page_lists_every_public_module() -> None:
+    lib = bookbuild.ROOT / "lib"
+    text = (bookbuild.ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"automodule:: (\S+)", text))
+    modules = {
+        ".".join(path.relative_to(lib).with_suffix("").parts).removesuffix(".__init__")
+        for path in (lib / "intriguing").rglob("*.py")
+        if path.name != "__main__.py"
+    }
+    # Not called by a chapter: the package itself, the command line, and what only the builder uses.
+    inner = {"intriguing", "intriguing.cli", "intriguing.book", "intriguing.book.sphinx_ext"}
+    assert listed - modules == set(), "the API page lists modules that do not exist"
+    assert modules - listed - inner == set(), "modules that the API page does not list"
