@@ -110,7 +110,7 @@ def read(source: Path) -> Chapter:
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise UserError(
-            f"{source.name} has {len(tagged)} cells tagged 'parameters': a chapter needs exactly one"
+            f"{source.name} has {len(tagged)} cells tagged 'parameters': a chapter needs one"
         )
     parameters = parse_parameters(_text(tagged[0]), where=source.name)
     if not isinstance(parameters.get("profile", Parameter("", None, "", ())).default, str):

@@ -51,7 +51,7 @@ def own_kernel(environment: Mapping[str, str]) -> Iterator[Any]:
     from jupyter_client.kernelspec import KernelSpecManager
 
     name = f"intriguing-{secrets.token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="intriguing-kernel-", ignore_cleanup_errors=True) as tmp:
+    with tempfile.TemporaryDirectory(prefix="intriguing-", ignore_cleanup_errors=True) as tmp:
         folder = Path(tmp, "kernels", name)
         folder.mkdir(parents=True)
         variables = {**environment, "IPYTHONDIR": str(Path(tmp, "ipython"))}

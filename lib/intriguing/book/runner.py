@@ -110,7 +110,7 @@ def run(
         page.metadata["intriguing"] = _provenance(
             settings, source, results, started, progress.seconds)
         with kernel.uninterrupted():
-            _place(page, results, shelf, name)
+            place(page, results, shelf, name)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
     return page
 
@@ -266,7 +266,7 @@ def _explain(name: str, error: Exception, step: int, kept: Path | None) -> str:
     return f"{name} failed: {what}{detail}{look}"
 
 
-def _place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
+def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
     """Put page and results on the shelf by renaming, the page last: it is what says "done"."""
     from filelock import FileLock
 

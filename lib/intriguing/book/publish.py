@@ -1,0 +1,63 @@
+"""Move a chapter into the book: reuse a run that still holds, carry prose, or execute it."""
+
+from typing import TextIO
+
+from intriguing import provenance
+from intriguing.book import kernel, pages, runner
+from intriguing.book.chapters import Settings
+from intriguing.errors import UserError
+
+
+def refuse(profile: str, *, smoke: bool, dirty: bool) -> None:
+    """Refuse to publish what nobody could repeat or compare.
+
+    Raises
+    ------
+    UserError : a smoke run (unless `smoke`), or a tree with uncommitted changes or no commit at all
+        (unless `dirty`).
+    """
+    if profile == "smoke" and not smoke:
+        raise UserError("a smoke run is not published, its numbers are not comparable: choose "
+                        "another profile, or insist with --force-smoke")
+    commit, changed = provenance.commit()
+    if dirty or (commit and not changed):
+        return
+    what = "the working tree has uncommitted changes" if commit else \
+        "this is not a git checkout, so the pages could not name a commit"
+    raise UserError(f"{what}: commit first, or insist with --dirty")
+
+
+def publish(settings: Settings, *, force: bool, stream: TextIO, device: str | None) -> str:
+    """Put a chapter into `book/` at the cost that it takes; return what was done, in words.
+
+    A published page whose code and parameters still hold only gets the source's prose.  A run of
+    the same profile in `_build` that holds in everything, library included, and was made from a
+    clean commit is copied.  Else the chapter is executed.
+
+    Raises
+    ------
+    RunError : the chapter failed; the published page stays as it was.
+    """
+    name, profile = settings.chapter.name, settings.profile
+    if not force and not settings.overrides:
+        state = pages.status(name, runner.published(), profile)
+        if not state.stale and state.made.get("profile") == profile:
+            return _carry(state)
+        ready = pages.status(name, runner.built(profile), profile)
+        if not ready.stale and not ready.modules and ready.made.get("dirty") is False:
+            page = pages.carried(ready)
+            with kernel.uninterrupted():
+                runner.place(page, runner.built(profile).results / name, runner.published(), name)
+            return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
+    runner.run(settings, runner.published(), stream=stream, device=device)
+    return "executed"
+
+
+def _carry(state: pages.Status) -> str:
+    """Write the source's prose into the published page, if it differs."""
+    if not state.prose:
+        return "up to date, nothing to do"
+    path = runner.published().page(state.chapter)
+    with kernel.uninterrupted():
+        runner.write_notebook(pages.carried(state), path)
+    return "code and parameters unchanged: prose carried over, nothing executed"

@@ -1,0 +1,180 @@
+"""The rendered book: stage the sources of one build in a folder, and let Jupyter Book make HTML.
+
+The pages of a build are those of one profile, or the published ones.  Staging copies them, so that
+banners and the scorecard can be put in without touching what a run wrote.  The HTML takes its place
+only after a build without a single warning.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from intriguing import paths
+from intriguing.book import chapters, checks, claims, kernel, pages, runner
+from intriguing.errors import UserError
+
+PUBLISHED = "published"  # folder below _build of the build without a profile
+_FLAGS = ("-W", "-n", "--keep-going")
+# Jupyter Book has no `__main__`; its console script may belong to another environment
+_JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+_WARNING = re.compile(r"WARNING|ERROR|CRITICAL|[Ee]xception|Traceback")
+
+Say = Callable[[str], None]
+
+
+class SiteError(UserError):
+    """The pages could not be rendered without a warning."""
+
+
+def build(profile: str | None, say: Say) -> Path:
+    """Stage and render the book; return the page to open.
+
+    Parameters
+    ----------
+    profile : whose runs to show; None shows what is published.
+    say : receives lines for the person who waits.
+
+    Raises
+    ------
+    SiteError : a warning or an error of Jupyter Book, or a dead link; older HTML stays in place.
+    """
+    if importlib.util.find_spec("jupyter_book") is None:
+        raise UserError("the HTML needs Jupyter Book: pip install -r requirements.txt")
+    folder = paths.build_dir(profile or PUBLISHED)
+    source = stage(profile, say)
+    say("rendering the pages (about half a minute)")
+    output = folder / "jupyter-book"
+    _remove(output)  # what a former build remembers can hide a warning
+    html = _render(source, output, folder / "build.log")
+    dead = [str(problem) for problem in checks.html_links(html)]
+    if dead:
+        raise SiteError("the book has dead links:\n  " + "\n  ".join(dead))
+    with kernel.uninterrupted():
+        old, new = folder / "html.old", folder / "html"
+        _remove(old)
+        if new.exists():
+            new.rename(old)
+        html.rename(new)
+    _remove(old)
+    _remove(output)
+    return new / "index.html"
+
+
+def stage(profile: str | None, say: Say) -> Path:
+    """Copy what one build is made of into its `source` folder and return that folder."""
+    root = paths.root()
+    source = paths.build_dir(profile or PUBLISHED) / "source"
+    _remove(source)
+    shutil.copytree(paths.book_dir(), source / "book", ignore=_but_chapters)
+    for path in sorted(root.iterdir()):  # licences and the like, which pages include
+        if path.is_file() and path.suffix in (".yml", ".md", ".cff", "") and path.name[0] != ".":
+            shutil.copy2(path, source / path.name)
+    shelf = runner.built(profile) if profile else runner.published()
+    for name in chapters.names():
+        state = pages.status(name, shelf, profile)
+        if state.page is not None:
+            page = runner.Shelf(source / "book" / "chapters", source / "book" / "results")
+            page.pages.mkdir(exist_ok=True)
+            runner.write_notebook(pages.annotated(state), page.page(name))
+            if (shelf.results / name).is_dir():
+                shutil.copytree(shelf.results / name, page.results / name)
+            if state.stale:
+                say(f"{name}: stale, {state.reason()}")
+    _scorecard(source)
+    _contents(source, say)
+    return source
+
+
+def _but_chapters(folder: str, names: list[str]) -> list[str]:
+    """Leave out published chapters and results; staging puts in those of the build."""
+    own = Path(folder) == paths.book_dir()
+    return [name for name in names
+            if (own and name in ("chapters", "results")) or name == ".ipynb_checkpoints"]
+
+
+def _scorecard(source: Path) -> None:
+    """Write the scorecard of this build from the claims and the staged records."""
+    listed = paths.book_dir() / "claims.yml"
+    if listed.is_file():
+        text = claims.scorecard_markdown(claims.load(listed), source / "book" / "results")
+        (source / "book" / "scorecard.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _contents(source: Path, say: Say) -> None:
+    """Take chapters that this build does not have out of the staged table of contents."""
+    path = source / paths.MARKER
+    contents = yaml.safe_load(path.read_text(encoding="utf-8"))
+    missing: list[str] = []
+
+    def there(entry: Any) -> bool:
+        name = str(entry.get("file", "")) if isinstance(entry, dict) else ""
+        absent = name.startswith("book/chapters/") and not any(
+            (source / f"{name}{ending}").is_file() for ending in ("", ".ipynb", ".md"))
+        if absent:
+            missing.append(Path(name).name)
+        return not absent
+
+    def kept(node: Any) -> Any:
+        if isinstance(node, list):
+            return [kept(item) for item in node if there(item)]
+        if isinstance(node, dict):
+            parts = {key: kept(value) for key, value in node.items()}
+            if "parts" in parts:  # a part without chapters is an error to Jupyter Book
+                parts["parts"] = [part for part in parts["parts"] if part.get("chapters")]
+            return parts
+        return node
+
+    contents = kept(contents)
+    if missing:
+        say(f"not in this build, because not run: {', '.join(missing)}")
+        path.write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
+
+
+def _render(source: Path, output: Path, log: Path) -> Path:
+    """Run Jupyter Book and return the folder with its HTML."""
+    command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), *_FLAGS,
+               "--path-output", str(output)]
+    library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
+    environment = {**os.environ, "INTRIGUING_ROOT": str(paths.root()),
+                   "PYTHONPATH": os.pathsep.join(filter(None, library))}
+    with log.open("w", encoding="utf-8") as file, _running(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
+        code = process.wait()
+    html = output / "_build" / "html"
+    if code != 0 or not (html / "index.html").is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line.replace(f"{source}{os.sep}", "") for line in lines if _WARNING.search(line)]
+        raise SiteError("the pages were not rendered (log: "
+                        f"{log}):\n  " + "\n  ".join((told or lines)[-30:]))
+    return html
+
+
+@contextlib.contextmanager
+def _running(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """Start a program that does not outlive this block, whatever ends it."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,168 @@
+"""The commands about chapters: list, run, build, publish, check."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from intriguing.commands.common import (
+    FAILED,
+    RIGHT,
+    Failed,
+    check_device,
+    complain,
+    say,
+    table,
+    working,
+)
+from intriguing.errors import UserError
+
+
+def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] = ()) -> list:
+    """Return the checked settings of all chapters that the command names, before anything runs.
+
+    Raises
+    ------
+    UserError : unknown chapter, profile, parameter or device, or a value of a wrong type.
+    """
+    from intriguing.book import chapters
+
+    chapters.load_profile(options.profile)
+    names = chapters.names() if "all" in options.chapter else options.chapter
+    found = list({chapter.name: chapter for chapter in map(chapters.find, names)}.values())
+    check_device(options.device)
+    return [chapters.resolve(chapter, options.profile, {
+        name: chapters.parse_value(chapter, name, text) for name, text in parameters})
+        for chapter in found]
+
+
+def overview(options: argparse.Namespace) -> int:
+    from intriguing.book import chapters
+
+    if options.chapter:
+        return _list_parameters(chapters.find(options.chapter))
+    from intriguing.book import pages, runner
+
+    rows = []
+    for name in chapters.names():
+        shown = [_shown(pages.status(name, runner.published()))]
+        for profile in chapters.profiles():
+            state = pages.status(name, runner.built(profile), profile)
+            if state.page is not None:
+                shown.append(_shown(state))
+        rows.append((name, shown[0] or "no", ", ".join(shown[1:]) or "-",
+                     chapters.find(name).title))
+    table(("chapter", "published", "in _build", "title"), rows)
+    print(f"\nprofiles: {', '.join(chapters.profiles())}")
+    return RIGHT
+
+
+def _shown(state: Any) -> str:
+    """Return "cpu 2026-11-21", with the reason if it is stale; "" where there is no page."""
+    if state.page is None:
+        return ""
+    text = f"{state.made.get('profile', '?')} {str(state.made.get('started', ''))[:10]}".strip()
+    return f"{text} (stale: {state.reason()})" if state.stale else text
+
+
+def _list_parameters(chapter: Any) -> int:
+    from intriguing.book import chapters
+
+    scales = {}
+    for profile in chapters.profiles():
+        with contextlib.suppress(UserError):
+            scales[profile] = chapters.resolve(chapter, profile).parameters
+    print(f"{chapter.name}: {chapter.title}\n")
+    rows = [(name, parameter.expects(), repr(parameter.default),
+             *(("" if values[name] == parameter.default else repr(values[name]))
+               for values in scales.values()), parameter.comment)
+            for name, parameter in chapter.parameters.items() if name != "profile"]
+    table(("parameter", "type", "default", *scales, "comment"), rows)
+    return RIGHT
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = _settings(options, options.parameter)
+    from intriguing.book import runner
+
+    shelf = runner.built(options.profile)
+    return _each(settings, lambda one: _told(runner.run(
+        one, shelf, stream=sys.stderr, device=options.device), shelf.page(one.chapter.name)))
+
+
+def _told(_: object, page: Any) -> str:
+    """Return where a page lies, relative to the working directory where that is shorter."""
+    return min(str(page), os.path.relpath(page), key=len)
+
+
+def _each(settings: list, work: Callable[[Any], str]) -> int:
+    """Do `work` for every chapter; a failed one does not keep the others from running."""
+    failed = []
+    for one in settings:
+        try:
+            with working():
+                print(f"{one.chapter.name}: {work(one)}", flush=True)
+        except Failed as error:
+            failed.append(one.chapter.name)
+            complain(str(error), FAILED)
+    if len(failed) > 1:
+        complain(f"{len(failed)} of {len(settings)} chapters failed: {', '.join(failed)}", FAILED)
+    return FAILED if failed else RIGHT
+
+
+def build(options: argparse.Namespace) -> int:
+    settings = []
+    if options.profile:
+        options.chapter = ["all"]
+        settings = _settings(options)
+    from intriguing.book import pages, runner, site
+
+    if _gates(strict=False) != RIGHT:
+        raise Failed("nothing was built, because a gate failed")
+    shelf, waiting = runner.built(options.profile or ""), []
+    for one in settings:
+        state = pages.status(one.chapter.name, shelf, options.profile)
+        # at smoke a library change counts too: a run costs seconds, and it is the chapter's test
+        if state.stale or (options.profile == "smoke" and state.modules):
+            why = state.reason() or "library changed"
+            say(f"{one.chapter.name}: {why}, running it at {options.profile}")
+            waiting.append(one)
+    if _each(waiting, lambda one: _told(runner.run(
+            one, shelf, stream=sys.stderr, device=options.device), shelf.page(one.chapter.name))):
+        raise Failed("nothing was rendered, because a chapter failed")
+    with working():
+        page = site.build(options.profile, say)
+    print(f"open {page}")
+    return RIGHT
+
+
+def publish(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from intriguing.book import publish
+
+    publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
+    return _each(settings, lambda one: publish.publish(
+        one, force=options.force, stream=sys.stderr, device=options.device))
+
+
+def check(options: argparse.Namespace) -> int:
+    return _gates(options.strict, quiet=False)
+
+
+def _gates(strict: bool, quiet: bool = True) -> int:
+    """Run the gates and print their problems; quiet leaves notes and success out."""
+    from intriguing import paths
+    from intriguing.book import checks
+
+    problems = checks.run_checks(paths.root(), strict=strict)
+    shown = [problem for problem in problems if not (quiet and problem.level == "note")]
+    for problem in shown:
+        print(f"{problem.level}: {problem.where}: {problem.what}",
+              file=sys.stderr if quiet else sys.stdout)
+    errors = sum(problem.level == "error" for problem in problems)
+    if not quiet:
+        print(f"{errors} errors, {len(problems) - errors} remarks" if problems else
+              "all gates passed")
+    return FAILED if errors else RIGHT

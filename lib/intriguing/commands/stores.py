@@ -1,0 +1,120 @@
+"""The commands about what is kept: trained networks and data sets."""
+
+import argparse
+import os
+from collections.abc import Iterable
+
+from intriguing.commands.common import FAILED, RIGHT, check_device, complain, say, table, working
+from intriguing.errors import UserError, nearest
+
+
+def zoo_list(options: argparse.Namespace) -> int:
+    from intriguing import paths, zoo
+
+    with working():
+        rows = [(row["key"][:12], row["label"], _percent(row["train_error"]),
+                 _percent(row["test_error"]), f"{row['seconds']:.0f} s",
+                 f"{row['bytes'] / 1e6:.1f} MB") for row in zoo.list()]
+    if not rows:
+        print(f"no networks in {paths.zoo_dir()}")
+        return RIGHT
+    table(("key", "network", "train error", "test error", "training", "size"), rows)
+    return RIGHT
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.2%}"
+
+
+def zoo_verify(options: argparse.Namespace) -> int:
+    from intriguing import zoo
+
+    with working():
+        rows = zoo.verify()
+    damaged = sum(row["state"] == "damaged" for row in rows)
+    table(("key", "state", "network"), [
+        (row["key"][:12], row["state"], row["label"] or row["detail"]) for row in rows])
+    print(f"{len(rows)} networks, {damaged} damaged"
+          + (" (trained again when next asked for)" if damaged else ""))
+    return FAILED if damaged else RIGHT
+
+
+def zoo_remove(options: argparse.Namespace) -> int:
+    from intriguing import zoo
+
+    for key in options.key:
+        print(f"removed {zoo.remove(key)[:12]}")
+    return RIGHT
+
+
+def zoo_train(options: argparse.Namespace) -> int:
+    check_device(options.device)
+    from intriguing import data, zoo
+    from intriguing.training import RECIPES
+
+    names = options.name or list(RECIPES)
+    for name in names:
+        if name not in RECIPES:
+            raise UserError(f"no network is called {name!r}: {nearest(name, RECIPES)}")
+    _known_data([options.dataset], data.sources(), paths_allowed=True)
+    try:
+        specs = [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
+                 for seed in options.seeds for name in names]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with working():
+        try:
+            zoo.ensure(specs, device=options.device, log=say)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    print(f"{len(specs)} networks are in the store")
+    return RIGHT
+
+
+def _known_data(names: Iterable[str], known: Iterable[str], paths_allowed: bool = False) -> None:
+    """Refuse data sets without a name in data/sources.toml, and paths of nothing.
+
+    Raises
+    ------
+    UserError : there is one.
+    """
+    for name in names:
+        if name not in known and not (paths_allowed and os.path.exists(name)):
+            raise UserError(f"no data set is called {name!r}: {nearest(name, known)}")
+
+
+def data_list(options: argparse.Namespace) -> int:
+    from intriguing import data
+
+    with working():
+        rows = data.status()
+    table(tuple(rows[0]), [tuple(row.values()) for row in rows]) if rows else print("none")
+    return RIGHT
+
+
+def data_fetch(options: argparse.Namespace) -> int:
+    from intriguing import data
+
+    _known_data(options.name, data.sources())
+    with working():
+        for name in options.name:
+            say(f"{name}: fetching")
+            data.fetch(name)
+            print(f"{name}: here")
+    return RIGHT
+
+
+def data_verify(options: argparse.Namespace) -> int:
+    from intriguing import data
+
+    _known_data(options.name, data.sources())
+    failed = False
+    here = options.name or [row["name"] for row in data.status() if row["here"]]
+    for name in here:
+        try:
+            data.verify(name)
+            print(f"{name}: right")
+        except (UserError, OSError) as error:
+            failed = True
+            complain(f"{name}: {error}", FAILED)
+    return FAILED if failed else RIGHT

@@ -1,0 +1,130 @@
+"""Chapters, profiles and the strict check of parameters."""
+
+import math
+
+import pytest
+
+from intriguing.book import chapters
+from intriguing.errors import UserError
+
+
+@pytest.fixture
+def chapter(tiny_book):
+    tiny_book.add("01-first", cpu={"n_images": 100, "eps": "1/4"})
+    tiny_book.add("02-second", title="The second")
+    return chapters.find("01-first")
+
+
+def test_a_chapter_is_found_by_name_number_and_path(chapter):
+    assert chapters.names() == ["01-first", "02-second"]
+    for name in ("02-second", "02", "2", "notebooks/02-second.ipynb"):
+        found = chapters.find(name)
+        assert (found.name, found.title) == ("02-second", "The second")
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("02-secnd", "did you mean 02-second?"), ("second", "02-second"), ("9", "01-first"),
+    ("", "01-first"), ("0", "01-first")])
+def test_a_misspelt_chapter_gets_the_nearest_names(chapter, name, hint):
+    with pytest.raises(UserError, match="no chapter is called") as error:
+        chapters.find(name)
+    assert hint in str(error.value)
+
+
+def test_parameters_are_read_with_their_types_and_comments(chapter):
+    found = chapter.parameters
+    assert list(found) == ["profile", "n_images", "eps", "networks", "subset", "squared"]
+    assert math.isclose(found["eps"].default, 8 / 255)
+    assert found["eps"].comment == "float, L_inf budget in pixel units"
+    assert found["subset"].expects() == "int or None"
+    assert found["squared"].types == (bool,)
+
+
+@pytest.mark.parametrize("line, types", [
+    ("x = 1", (int,)), ("x = 1  # float, a rate", (float,)), ("x: int | None = 1", (int, type(None))),
+    ("x = -1e-3", (float,)), ("x = (1, 2)", (tuple,)), ("x = None", ()),
+    ("x = 'a'  # str, not a float", (str,)), ("x = {'a': 1}", (dict,))])
+def test_types_come_from_default_annotation_and_comment(line, types):
+    assert chapters.parse_parameters(line, "here")["x"].types == types
+
+
+@pytest.mark.parametrize("source, wrong", [
+    ("x = range(3)", "x = range(3)"), ("import os", "import os"), ("x, y = 1, 2", "x, y"),
+    ("x = y = 1", "x = y"), ("x = 1 / 0", "1 / 0"), ("x = 'a' + 'b'", "'a' + 'b'"), ("x: int", "x: int"),
+    ("x += 1", "x += 1"), ("x =", "not Python"), ("x = 1\nx = 2", "twice"), ("x = [i for i in '1']", "x =")])
+def test_a_parameters_cell_holds_literals_only(source, wrong):
+    with pytest.raises(UserError) as error:
+        chapters.parse_parameters(source, "01-first.ipynb")
+    assert wrong in str(error.value) and "01-first.ipynb" in str(error.value)
+
+
+@pytest.mark.parametrize("name, text, value", [
+    ("n_images", "200", 200), ("n_images", "-3", -3), ("eps", "1", 1.0), ("eps", "1e-3", 0.001),
+    ("eps", "4/255", 4 / 255), ("networks", "['x']", ["x"]), ("networks", "[x, y]", ["x", "y"]),
+    ("networks", "[]", []), ("subset", "7", 7), ("subset", "None", None), ("subset", "null", None),
+    ("squared", "false", False), ("squared", "True", True)])
+def test_values_are_read_and_take_the_type_of_the_default(chapter, name, text, value):
+    read = chapters.parse_value(chapter, name, text)
+    assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize("name, text, wrong", [
+    ("n_images", "many", "takes int (default 3), not 'many'"), ("n_images", "2.5", "int"),
+    ("n_images", "True", "int"), ("n_images", "None", "int"), ("eps", "small", "float"),
+    ("eps", "True", "float"), ("eps", "__import__('os')", "float"), ("networks", "a", "list"),
+    ("networks", "[1, 2]", "list"), ("subset", "2.5", "int or None"), ("squared", "1", "bool"),
+    ("n_image", "5", "did you mean n_images?"), ("zzz", "5", "it has n_images, eps"),
+    ("profile", "cpu", "use --profile"), ("n_images", "", "int"), ("n_images", "[", "int")])
+def test_a_wrong_value_or_name_is_refused(chapter, name, text, wrong):
+    with pytest.raises(UserError) as error:
+        chapters.resolve(chapter, "smoke", {name: chapters.parse_value(chapter, name, text)})
+    assert wrong in str(error.value) and "\n" not in str(error.value)
+
+
+def test_text_stays_text_and_a_path_becomes_absolute(tiny_book, tmp_path, monkeypatch):
+    tiny_book.add("01-text", parameters='profile = "smoke"\ndataset = "mnist"  # str\n')
+    chapter = chapters.find("1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats.zip").touch()
+    (tmp_path / "mnist").touch()
+    for text, value in (("2024", "2024"), ("mnist", "mnist"), ("dogs.zip", "dogs.zip"),
+                        ("cats.zip", str(tmp_path / "cats.zip"))):
+        assert chapters.parse_value(chapter, "dataset", text) == value
+
+
+def test_defaults_then_profile_then_overrides(chapter):
+    settings = chapters.resolve(chapter, "cpu", {"n_images": 7})
+    assert settings.parameters == {
+        "profile": "cpu", "n_images": 7, "eps": 0.25, "networks": ["a", "b"], "subset": None,
+        "squared": True}
+    assert settings.injected == {"profile": "cpu", "n_images": 7, "eps": 0.25}
+    assert settings.overrides == {"n_images": 7}
+    assert chapters.resolve(chapter, "smoke").injected == {"profile": "smoke"}
+
+
+def test_profiles_are_checked_too(chapter, tiny_book):
+    assert chapters.profiles() == ["smoke", "cpu"]
+    with pytest.raises(UserError, match=r"no profile is called 'cpus': did you mean cpu\?"):
+        chapters.resolve(chapter, "cpus")
+    path = tiny_book.root / "notebooks" / "profiles" / "cpu.yml"
+    for text, wrong in (("01-first: {n_image: 3}", "cpu.yml"), ("01-first: {n_images: x}", "cpu.yml"),
+                        ("01-frst: {}", "says nothing about 01-first"), ("- 1", "must map"),
+                        ("01-first: 3", "01-first must map"), ("a: [", "not valid YAML"),
+                        ("01-first: {}\n01-first: {}", "given twice"),
+                        ("01-first: {profile: gpu}", "--profile")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError) as error:
+            chapters.resolve(chapter, "cpu")
+        assert wrong in str(error.value) and "\n" not in str(error.value), text
+
+
+def test_broken_sources_are_named(tiny_book):
+    path = tiny_book.add("01-first", parameters="n = 1")
+    with pytest.raises(UserError, match="01-first.ipynb needs `profile"):
+        chapters.find("1")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="01-first.ipynb cannot be read"):
+        chapters.find("1")
+    path.write_text('{"cells": []}', encoding="utf-8")
+    with pytest.raises(UserError, match="0 cells tagged 'parameters'"):
+        chapters.find("1")
