@@ -1,0 +1,222 @@
+"""One list of pins, one repository address, floors that hold, and patterns that are refused."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lib" / "intriguing"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# The house of DESIGN: a module imports only from its own floor and those below.
+FLOORS: list[set[str]] = [
+    {"errors", "paths", "runtime"},
+    {"data", "vision", "models"},
+    {"attacks", "interactions", "spectrum"},
+    {"training"},
+    {"specs", "store", "zoo"},
+    {"evaluate", "stats", "provenance", "records", "plots"},
+    {"book", "commands", "cli", "__main__"},
+]
+REFUSED = {
+    r"pickle\.\w|import pickle|from pickle|allow_pickle=True": "pickle",
+    r"\.cuda\(\)": ".cuda(): take the device as an argument",
+    r"import \*": "star imports",
+    r"except Exception:\s*\n\s*pass": "an exception swallowed",
+    r"weights\s*=\s*[\"']DEFAULT[\"']": "weights that change under us",
+    r"torch\.load\((?![^)]*weights_only=True)": "torch.load without weights_only=True",
+    r"torch\.manual_seed|np\.random\.seed|(?<!\w)random\.seed": "global seeds",
+}
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Return {canonical name: version} of a requirements file of exact pins."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        requirement = Requirement(text)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{path.name} pins exactly, not: {text}"
+        assert not Version(specifier.version).local, f"a build of one machine: {text}"
+        assert requirement.url is None and "/" not in text, f"a path of one machine: {text}"
+        name = canonicalize_name(requirement.name)
+        assert name not in found, f"{name} stands in {path.name} twice"
+        found[name] = specifier.version
+    return found
+
+
+def wanted(extra: str | None = None) -> list[Requirement]:
+    """Return the requirements of the package, or of one of its extras, own extras unrolled."""
+    lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    found = []
+    for requirement in map(Requirement, lines):
+        if canonicalize_name(requirement.name) == PROJECT["name"]:
+            found += [inner for name in sorted(requirement.extras) for inner in wanted(name)]
+        else:
+            found.append(requirement)
+    return found
+
+
+PINS = pins(ROOT / "requirements.txt")
+
+
+@pytest.mark.parametrize("extra", [None, "book", "test"])
+def test_pins_satisfy_the_ranges(extra: str | None) -> None:
+    for requirement in wanted(extra):
+        name = canonicalize_name(requirement.name)
+        assert name in PINS, f"pyproject.toml asks for {name}, requirements.txt does not pin it"
+        assert requirement.specifier.contains(PINS[name]), f"{requirement} against {PINS[name]}"
+
+
+def test_conda_takes_the_same_file() -> None:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    (section,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    assert section == ["-r requirements.txt", "-e ."], "the pip section takes the one list of pins"
+    plain = dict(
+        re.match(r"([\w-]+)\s*(?:[=<>]+\s*(.+))?$", entry).groups("")
+        for entry in entries
+        if isinstance(entry, str)
+    )
+    assert set(plain) == {"python", "pip"}, "a second list of versions would part from the first"
+    assert PROJECT["requires-python"] == f">={plain['python']}"
+
+
+def test_installed_packages_are_the_pinned_ones() -> None:
+    """Fails when someone tests with other packages than those that the book pins."""
+    if not (Path(sys.prefix) / ".installed").is_file():
+        pytest.skip("not the environment that `make` installs")
+    requested = {canonicalize_name(r.name) for extra in (None, "test") for r in wanted(extra)}
+    installed = {name: Version(metadata.version(name)).public for name in requested}
+    assert installed == {name: PINS[name] for name in requested}
+
+
+def test_torch_and_torchvision_are_a_pair() -> None:
+    needs = [r for line in metadata.requires("torchvision") or () if (r := Requirement(line))]
+    (torch,) = [requirement for requirement in needs if requirement.name == "torch"]
+    assert metadata.version("torchvision").split("+")[0] == PINS["torchvision"]
+    assert torch.specifier.contains(PINS["torch"])
+
+
+def tracked() -> list[Path]:
+    """Return the files under version control; outside a clone, what looks like them."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0 and listed.stdout:
+        return [path for name in listed.stdout.split("\0") if (path := ROOT / name).is_file()]
+    folders = ("lib", "tests", "notebooks", "book", "data")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    return [path for path in [*ROOT.iterdir(), *found] if path.is_file()]
+
+
+def test_one_repository_address() -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    address = config["repository"]["url"]
+    owner, name = address.removeprefix("https://github.com/").split("/")
+    mentions = 0
+    pattern = re.compile(rf"github(?:\.com)?/([\w.-]+)/({re.escape(name)}|intriguing[\w-]*)")
+    for path in tracked():
+        if path.suffix not in {".md", ".py", ".ipynb", ".toml", ".yml", ".cff", ".txt", ".svg"}:
+            continue
+        for found in pattern.finditer(path.read_text(encoding="utf-8")):
+            mentions += 1
+            said = (found[1], found[2].removesuffix(".git"))
+            assert said == (owner, name), f"{path.relative_to(ROOT)}: {found[0]}"
+    assert mentions >= 4, "README, pyproject.toml, CITATION.cff and _config.yml name it"
+    assert PROJECT["urls"]["Repository"] == address
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["repository-code"] == address
+
+
+def test_one_version() -> None:
+    version = re.search(
+        r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    )[1]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert version == PROJECT["version"] == str(citation["version"])
+
+
+def test_lib_and_data_are_not_ignored() -> None:
+    """Templates of .gitignore drop both; then the package never reaches a clone."""
+    paths = ["lib/intriguing/new.py", "data/sources.toml", "book/results/x/record.json"]
+    done = subprocess.run(["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 128:
+        pytest.skip("not a git clone")
+    assert done.stdout == ""
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module that a file imports, as full names."""
+    found: set[str] = set()
+    own = ("intriguing", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = own[: len(own) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *filter(None, [node.module])))
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor(part: str) -> int:
+    """Return the floor of a module by the first part of its name."""
+    found = [number for number, rooms in enumerate(FLOORS) if part in rooms]
+    assert found, f"intriguing.{part} stands on no floor: add it to FLOORS, and to DESIGN's table"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_stay_on_their_floor(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    own = floor(parts[0])
+    rooms = set().union(*FLOORS)
+    for name in imports(path):
+        head, *rest = name.split(".")
+        if head == "intriguing" and rest and rest[0] in rooms:
+            assert floor(rest[0]) <= own, f"{'.'.join(parts)} (floor {own}) imports {name}"
+        assert head not in ("notebooks", "snakemake"), f"{'.'.join(parts)} imports {name}"
+
+
+def test_torchvision_is_imported_in_one_module_only() -> None:
+    importers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in SOURCES
+        if any(name.split(".")[0] == "torchvision" for name in imports(path))
+        or re.search(r"import_module\([\"']torchvision", path.read_text(encoding="utf-8"))
+    }
+    assert importers == {"vision.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_refused_pattern(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.isascii(), "ASCII in code"
+    code = ast.unparse(ast.parse(text))  # without comments
+    for pattern, why in REFUSED.items():
+        assert not re.search(pattern, code), why
+
+
+def test_heavy_packages_are_imported_only_where_they_are_used() -> None:
+    """A bare GPU node has torch and papermill and nothing of the book's own tools."""
+    program = (
+        "import sys, intriguing.cli, intriguing.zoo, intriguing.records, intriguing.attacks\n"
+        "print([name for name in ('jupyter_book', 'sphinx', 'snakemake', 'nbgrader', 'foolbox')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
