@@ -1,3 +1,3 @@
-"""Intriguing Properties, Reproduced: the library behind an executable book on adversarial examples."""
+"""Intriguing Properties, Reproduced: the library of an executable book on adversarial examples."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,101 @@
+"""One encoded image file to uint8 pixels, and many of them to one array."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from intriguing.data.arrays import Decoded, check_labels
+from intriguing.errors import UserError
+
+DEEP_MODES = ("I", "F")  # more than 8 bits a channel: Pillow would clip, not scale
+
+
+def decode(content: bytes, member: str, size: int | None = None) -> np.ndarray:
+    """Decode one image; (1, H, W) if it is grey, else (3, H, W), uint8.
+
+    Parameters
+    ----------
+    content : the bytes of a PNG, JPEG, or whatever Pillow reads; the first frame counts.
+    member : its name, for errors.
+    size : crop to a centred square and resize (bicubic, antialiased) to this many pixels a side.
+
+    Raises
+    ------
+    UserError : names the member that is not a readable 8-bit image.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(DEEP_MODES):
+                raise UserError(f"{member} has more than 8 bits a channel: convert it to 8 bits.")
+            ImageOps.exif_transpose(image, in_place=True)  # phones store how they were held apart
+            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            if size is not None:
+                image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+            pixels = np.asarray(image)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged input
+        raise UserError(f"{member} is not a readable image ({error}): replace it.") from error
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+
+class Stack:
+    """Collects decoded images of one split and puts them in order of class and name.
+
+    Parameters
+    ----------
+    where : the container and split, for errors.
+    size : as in `decode`.
+    """
+
+    def __init__(self, where: str, size: int | None = None) -> None:
+        self.where = where
+        self.size = size
+        self._images: dict[tuple[str, str], np.ndarray] = {}  # (class, member) -> pixels
+
+    def add(self, label: str, member: str, content: bytes) -> None:
+        """Decode and keep one image of class `label`.
+
+        Raises
+        ------
+        UserError : unreadable, a repeated name, or of another size than the first image.
+        """
+        pixels = decode(content, f"{self.where}: {member}", self.size)
+        if (label, member) in self._images:
+            raise UserError(f"{self.where}: {member} is stored twice: keep one of them.")
+        if self._images:
+            (_, first), other = next(iter(self._images.items()))
+            if other.shape[1:] != pixels.shape[1:]:
+                raise UserError(
+                    f"{self.where}: {member} is {_extent(pixels)} pixels but {first} is "
+                    f"{_extent(other)}: make them one size, or pass size= to crop and resize."
+                )
+        self._images[label, member] = pixels
+
+    def labels(self) -> set[str]:
+        """Return the classes that have images so far."""
+        return {label for label, _ in self._images}
+
+    def finish(self, classes: tuple[str, ...]) -> Decoded:
+        """Return the split sorted by class and member; grey unless any image has colours.
+
+        Raises
+        ------
+        UserError : no image at all, or a class without images.
+        """
+        keys = sorted(self._images)
+        rank = {name: label for label, name in enumerate(classes)}
+        y = np.array([rank[label] for label, _ in keys], dtype=np.int64)
+        check_labels(y, classes, self.where)
+        channels = max(len(pixels) for pixels in self._images.values())
+        shape = (len(keys), channels, *self._images[keys[0]].shape[1:])
+        x = np.empty(shape, dtype=np.uint8)  # (N, C, H, W)
+        for row, key in enumerate(keys):
+            x[row] = self._images[key]  # a grey image among coloured ones fills all three channels
+        return Decoded(x, y, classes, in_order=False)
+
+
+def _extent(pixels: np.ndarray) -> str:
+    """Width x height, the way picture viewers say it."""
+    return f"{pixels.shape[2]}x{pixels.shape[1]}"
