@@ -1,0 +1,173 @@
+"""Claims: strict reading, verdicts, and the scorecard page."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from intriguing.book import claims
+from intriguing.errors import UserError
+from intriguing.records import Record
+
+ENTRY = {
+    "id": "table1-fc10-distortion",
+    "chapter": "02-lbfgs",
+    "source": {"cite": "szegedy2014intriguing", "where": "Table 1", "tag": "S+M"},
+    "statement": "The average minimum distortion of FC10(1e-4) is small.",
+    "paper": 0.062,
+    "unit": "RMS distortion",
+    "record": "distortion/FC10(1e-4)",
+    "test": {"kind": "equal", "margin": 0.006},
+    "profiles": ["cpu", "gpu"],
+}
+
+
+def entry(**changed):
+    result = copy.deepcopy(ENTRY)
+    for key, value in changed.items():
+        if isinstance(value, dict) and key == "source":
+            result[key] |= value
+        elif value is ...:
+            del result[key]
+        else:
+            result[key] = value
+    return result
+
+
+def load(tmp_path, *entries):
+    (tmp_path / "claims.yml").write_text(yaml.safe_dump(list(entries)))
+    return claims.load(tmp_path / "claims.yml")
+
+
+def record(low, high, value=None, name="distortion/FC10(1e-4)"):
+    value = (low + high) / 2 if value is None else value
+    return Record(name, value, low, high, 1000, "RMS distortion", "BCa")
+
+
+def test_a_list_of_claims_is_read(tmp_path):
+    first, second = load(tmp_path, ENTRY, entry(
+        id="direction", paper=None, test={"kind": "greater", "than": 0}))
+    assert (first.paper, first.margin, first.kind, first.profiles) == (
+        0.062, 0.006, "equal", ("cpu", "gpu"))
+    assert (second.paper, second.than, second.margin) == (None, 0.0, 0.0)
+    (tmp_path / "claims.yml").write_text("")
+    assert claims.load(tmp_path / "claims.yml") == []
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"colour": "red"}, "unknown key 'colour'"),
+    ({"papers": 0.1}, "did you mean paper"),
+    ({"unit": ...}, "lacks unit"),
+    ({"statement": ""}, "statement must be text"),
+    ({"paper": "6.2e-2x"}, "paper must be a number"),
+    ({"paper": True}, "paper must be a number"),
+    ({"paper": None}, "needs the paper's value"),
+    ({"test": {"kind": "equl", "margin": 0.1}}, "did you mean equal"),
+    ({"test": {"kind": "equal"}}, "needs a margin"),
+    ({"test": {"kind": "equal", "margin": -1}}, "negative"),
+    ({"test": {"kind": "equal", "margin": "1e-3"}}, "YAML wants"),
+    ({"test": {"kind": "equal", "margin": 1, "than": 0}}, "unknown key 'than'"),
+    ({"test": {"kind": "greater"}}, "lacks than"),
+    ({"test": "equal"}, "kind None"),
+    ({"profiles": ["gpus"]}, "did you mean gpu"),
+    ({"profiles": []}, "at least one"),
+    ({"source": {"tag": "Q"}}, "not a source tag"),
+    ({"source": {"tag": "M"}}, "from memory cannot be tested"),
+    ({"source": {"page": 3}}, "unknown key 'page'"),
+    ({"source": {"tag": "M"}, "test": {"kind": "less", "than": 1},
+      "statement": "It is 0.062 here."}, "known from memory only"),
+    ({"id": "Big Id"}, "lower-case"),
+])
+def test_each_mistake_names_the_claim(tmp_path, changed, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(tmp_path, entry(**changed))
+    assert "claims.yml: claim" in str(caught.value)
+    assert changed.get("id", ENTRY["id"]) in str(caught.value)
+
+
+def test_other_bad_files(tmp_path):
+    with pytest.raises(UserError, match="used twice"):
+        load(tmp_path, ENTRY, ENTRY)
+    for text, message in (("a: 1", "must be a list"), ("- [", "cannot be read"),
+                          ("- 3", "must be a mapping")):
+        (tmp_path / "claims.yml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            claims.load(tmp_path / "claims.yml")
+    with pytest.raises(UserError, match="is not there"):
+        claims.load(tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize(("test", "low", "high", "expected"), [
+    ({"kind": "equal", "margin": 0.006}, 0.056, 0.068, "reproduced"),
+    ({"kind": "equal", "margin": 0.006}, 0.060, 0.069, "partly"),
+    ({"kind": "equal", "margin": 0.006}, 0.050, 0.080, "partly"),
+    ({"kind": "equal", "margin": 0.006}, 0.0681, 0.080, "not reproduced"),
+    ({"kind": "equal", "margin": 0.006}, 0.010, 0.0559, "not reproduced"),
+    ({"kind": "greater", "than": 0.0}, 0.01, 0.02, "reproduced"),
+    ({"kind": "greater", "than": 0.0}, -0.01, 0.02, "partly"),
+    ({"kind": "greater", "than": 0.0}, -0.01, 0.0, "not reproduced"),
+    ({"kind": "greater", "than": 0.0, "margin": 0.05}, 0.01, 0.02, "not reproduced"),
+    ({"kind": "less", "than": 0.1}, 0.01, 0.02, "reproduced"),
+    ({"kind": "less", "than": 0.1}, 0.05, 0.15, "partly"),
+    ({"kind": "less", "than": 0.1}, 0.1, 0.15, "not reproduced"),
+    ({"kind": "less", "than": 0.1, "margin": 0.05}, 0.06, 0.09, "not reproduced"),
+])
+def test_verdicts(tmp_path, test, low, high, expected):
+    (claim,) = load(tmp_path, entry(test=test))
+    assert claims.verdict(claim, record(low, high), "cpu") == expected
+    assert claims.verdict(claim, record(low, high), "smoke") == "not tested at this profile"
+    assert claims.verdict(claim, record(low, high), None) == "not tested at this profile"
+    assert claims.verdict(claim, None, "cpu") == "not tested at this profile"
+    bare = Record("a", 0.062, None, None, None, "u")
+    assert claims.verdict(claim, bare, "cpu") == "not tested at this profile"
+
+
+def write_record(root, *rows, profile="cpu", modified=False):
+    (root / "02-lbfgs").mkdir(exist_ok=True)
+    head = {"schema": 1, "chapter": "02-lbfgs", "profile": profile, "modified": modified,
+            "parameters": {}, "seeds": [0], "started": "2026-01-01T00:00:00Z", "seconds": 1.0,
+            "training_seconds": 0.0, "device": "cpu", "versions": {}, "commit": None,
+            "dirty": None, "checkpoints": {}}
+    head["records"] = [vars(row) for row in rows]
+    (root / "02-lbfgs/record.json").write_text(json.dumps(head))
+
+
+def test_the_scorecard_shows_each_claim_and_counts_verdicts(tmp_path):
+    listed = load(
+        tmp_path, ENTRY,
+        entry(id="b", record="b", test={"kind": "less", "than": 0.1}, statement="B | is small."),
+        entry(id="c", record="c", source={"tag": "M"}, paper=0.777, statement="C is large.",
+              test={"kind": "greater", "than": 0.5}),
+        entry(id="d", record="b", profiles=["paper"]),
+        entry(id="e", chapter="03-later", record="z"))
+    write_record(tmp_path, record(0.060, 0.064), record(0.2, 0.3, name="b"),
+                 record(0.4, 0.6, name="c"))
+    page = claims.scorecard_markdown(listed, tmp_path)
+    assert "Of 3 claims tested, **1 reproduced**, **1 partly**, **1 not reproduced**." in page
+    assert "2 more were not tested" in page
+    assert "0.0620 [0.0600, 0.0640] RMS distortion | 1000 | cpu | **reproduced**" in page
+    assert "| 0.062 [S+M] |" in page and "{doc}`chapters/02-lbfgs`" in page
+    assert "B \\| is small." in page and "less than 0.1" in page
+    assert "0.777" not in page and "not available to us" in page
+    assert "not measured |  |  | not tested at this profile | `03-later` |" in page
+    found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
+    assert "**Not reproduced:** B | is small. (paper 0.062, ours 0.250 [0.200, 0.300]" in found
+    assert page == claims.scorecard_markdown(listed, tmp_path)
+    for line in page.splitlines():
+        if line.startswith("|"):
+            assert line.replace("\\|", "").count("|") == 8
+
+
+def test_a_changed_or_smoke_run_gives_no_verdict(tmp_path):
+    listed = load(tmp_path, ENTRY)
+    write_record(tmp_path, record(0.060, 0.064), modified=True)
+    page = claims.scorecard_markdown(listed, tmp_path)
+    assert "cpu, modified | not tested" in page and "none was tested" in page
+    write_record(tmp_path, record(0.060, 0.064), profile="smoke")
+    assert "smoke | not tested" in claims.scorecard_markdown(listed, tmp_path)
+
+
+def test_a_book_without_claims_has_a_page(tmp_path):
+    page = claims.scorecard_markdown([], tmp_path)
+    assert page.startswith("# Scorecard\n") and "No claim is listed yet" in page
