@@ -24,10 +24,11 @@ class SmallCNN(nn.Module):
     def __init__(self, classes: int = 10, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         generator = generator or runtime.generator(0, "init")
-        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.fc1 = nn.Linear(32 * 7 * 7, 64)
-        self.fc2 = nn.Linear(64, classes)
+        empty = nn.utils.skip_init  # leaves torch's global generator alone
+        self.conv1 = empty(nn.Conv2d, 1, 16, 3, padding=1)
+        self.conv2 = empty(nn.Conv2d, 16, 32, 3, padding=1)
+        self.fc1 = empty(nn.Linear, 32 * 7 * 7, 64)
+        self.fc2 = empty(nn.Linear, 64, classes)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             fan_in = layer.weight[0].numel()
             with torch.no_grad():

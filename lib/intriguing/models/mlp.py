@@ -10,7 +10,7 @@ from intriguing import runtime
 
 def dense(inputs: int, units: int, gain: float, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with weights N(0, gain^2 / inputs) and zero biases."""
-    layer = nn.Linear(inputs, units)
+    layer = nn.utils.skip_init(nn.Linear, inputs, units)  # leaves torch's global generator alone
     with torch.no_grad():
         layer.weight.normal_(0.0, gain / inputs**0.5, generator=generator)
         layer.bias.zero_()

@@ -122,6 +122,8 @@ def fit_full_batch(
         counted += 1
         optimiser.zero_grad()
         loss = objective(model, x, y)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"L-BFGS diverged: the loss is {float(loss)}")
         loss.backward()
         return loss
 
@@ -135,8 +137,6 @@ def fit_full_batch(
         outcome.iterations = state["n_iter"]
         outcome.evaluations += counted
         outcome.loss = float(state.get("prev_loss", math.nan))
-        if not all(torch.isfinite(p).all() for p in parameters):
-            raise FloatingPointError(f"L-BFGS diverged after {outcome.iterations} iterations")
         if done < optimiser.param_groups[0]["max_iter"]:
             outcome.stop_reason = "converged: gradient or change below tolerance"
 
@@ -221,7 +221,7 @@ def fit_minibatch(
         save=save,
         log=log,
     )
-    _measure(outcome, model, objective, x, y, batch=4096)
+    _measure(outcome, model, objective, x, y, batch=500)
     return outcome
 
 

@@ -95,7 +95,9 @@ def load(path: Path) -> Any:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Cloned: tensors mapped from a file may start anywhere, and sums over an unaligned
+            # vector are rounded in another order, so that a resumed training would drift.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedError(f"{path.name} cannot be read ({error})") from error
     text = metadata.get("skeleton", "")

@@ -1,0 +1,88 @@
+"""Networks: shapes, seeds, sizes, and the layers the paper names."""
+
+import pytest
+import torch
+
+from intriguing import models, runtime
+from intriguing.models.autoencoder import adopt_encoder
+
+CLASSIFIERS = [name for name in models.architectures() if name != "ae400"]
+
+PARAMETERS = {
+    "fc10": 784 * 10 + 10,
+    "fc100-100-10": 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10,
+    "fc200-200-10": 784 * 200 + 200 + 200 * 200 + 200 + 200 * 10 + 10,
+    "fc123-456-10": 784 * 123 + 123 + 123 * 456 + 456 + 456 * 10 + 10,
+    "ae400": 784 * 400 + 400 + 400 * 784 + 784,
+    "ae400-10": 784 * 400 + 400 + 400 * 10 + 10,
+    "cnn-mnist": 16 * 9 + 16 + 32 * 16 * 9 + 32 + 1568 * 64 + 64 + 64 * 10 + 10,
+}
+
+
+@pytest.mark.parametrize("name", models.architectures())
+def test_sizes(name):
+    assert sum(p.numel() for p in models.build(name).parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_rows_are_independent(name, n):
+    model = models.build(name).double().eval()
+    x = torch.rand(n, 1, 28, 28, dtype=torch.float64, generator=runtime.generator(0, "x"))
+    logits = model(x)
+    assert logits.shape == (n, 10)
+    alone = torch.cat([model(row[None]) for row in x])
+    assert torch.allclose(logits, alone, atol=1e-12)
+    assert torch.allclose(model(x.flip(0)), logits.flip(0), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", models.architectures())
+def test_a_generator_fixes_the_weights(name):
+    def weights(seed):
+        model = models.build(name, generator=runtime.generator(seed, "init"))
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    torch.manual_seed(5)
+    first = weights(0)
+    torch.manual_seed(6)  # the global state must not matter
+    assert torch.equal(first, weights(0))
+    assert not torch.equal(first, weights(1))
+
+
+@pytest.mark.parametrize("name", models.architectures())
+def test_building_leaves_the_global_generator_alone(name):
+    before = torch.get_rng_state()
+    model = models.build(name)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(p.requires_grad for p in model.parameters()) and model.training
+
+
+def test_hidden_layers_are_sigmoids_of_the_layer_before():
+    model = models.build("fc123-456-10")
+    x = torch.rand(4, 1, 28, 28, generator=runtime.generator(0, "x"))
+    first, second = model.hidden(x)
+    assert torch.equal(first, torch.sigmoid(model.layers[0](x.flatten(1))))
+    assert torch.equal(second, torch.sigmoid(model.layers[1](first)))
+    assert torch.equal(model(x), model.layers[2](second))
+
+
+def test_the_classifier_uses_the_frozen_encoder():
+    autoencoder = models.build("ae400", generator=runtime.generator(7, "init"))
+    classifier = adopt_encoder(models.build("ae400-10"), autoencoder)
+    x = torch.rand(4, 1, 28, 28, generator=runtime.generator(0, "x"))
+    assert torch.equal(classifier.hidden(x)[0], autoencoder.encode(x))
+    assert not any(p.requires_grad for p in classifier.layers[0].parameters())
+    assert all(p.requires_grad for p in classifier.layers[1].parameters())
+
+
+def test_a_new_autoencoder_starts_sparse():
+    autoencoder = models.build("ae400", rho=0.05)
+    dark = torch.zeros(1, 1, 28, 28)
+    assert torch.allclose(autoencoder.encode(dark), torch.full((1, 400), 0.05), atol=1e-6)
+
+
+def test_a_misspelt_architecture_gets_the_nearest():
+    with pytest.raises(ValueError, match="fc100-100-10"):
+        models.build("fc100-100")
+    with pytest.raises(ValueError, match="output sizes"):
+        models.MLP((784,))
