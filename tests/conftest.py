@@ -1,12 +1,7 @@
 """What all tests share: one thread, no window, no network, and a tiny book to run things in."""
 
-import os
-
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")  # before torch and numpy are imported
-os.environ["MPLBACKEND"] = "Agg"
-
 import ipaddress
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +9,11 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+
+# none of the imports above loads torch, numpy or matplotlib: it is early enough for these
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ["MPLBACKEND"] = "Agg"
 
 PARAMETERS = """\
 profile = "smoke"  # str, scale of the run

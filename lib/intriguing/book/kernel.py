@@ -72,6 +72,10 @@ def own_kernel(environment: Mapping[str, str]) -> Iterator[Any]:
         )
         try:
             yield manager
+        except KeyboardInterrupt:
+            # the cut-off tasks of the notebook client would be reported as this process ends
+            logging.getLogger("asyncio").disabled = True
+            raise
         finally:
             with uninterrupted():
                 _end(manager)
@@ -97,7 +101,7 @@ def execute(
     output: Path,
     folder: Path,
     environment: Mapping[str, str],
-    on_cell: Callable[..., None] | None = None,
+    on_cell: Callable[[], None] | None = None,
 ) -> nbformat.NotebookNode:
     """Run a notebook through papermill in a kernel of our own and return the executed copy.
 
@@ -119,6 +123,13 @@ def execute(
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.execute import execute_notebook
 
+    quiet = logging.Logger("intriguing.kernel")  # what it would say is in the error that follows
+    quiet.addHandler(logging.NullHandler())
+
+    def started(cell: nbformat.NotebookNode, **_: Any) -> None:  # called for Markdown, too
+        if on_cell is not None and cell.cell_type == "code" and cell.source.strip():
+            on_cell()
+
     with own_kernel(environment) as manager:
 
         class Engine(NBClientEngine):
@@ -135,8 +146,8 @@ def execute(
                     iopub_timeout=OUTPUT_TIMEOUT,
                     resources={"metadata": {"path": str(folder)}},
                     coalesce_streams=True,  # else the number of outputs depends on timing
-                    on_cell_start=on_cell,
-                    log=logging.getLogger("papermill"),
+                    on_cell_start=started,
+                    log=quiet,
                 ).execute(cleanup_kc=True)
 
         papermill_engines.register(ENGINE, Engine)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
 CLEAR = "\r\033[K"
 LOG_EVERY = 60.0  # seconds between the lines of a log
@@ -53,8 +53,8 @@ class Progress:
         if self.live:
             self._write(CLEAR)
 
-    def advance(self, **_: Any) -> None:
-        """Count one more step; takes and ignores whatever a notebook client's hook is given."""
+    def advance(self) -> None:
+        """Count one more step."""
         self.step += 1
         if self.live:
             self._write(self._line())

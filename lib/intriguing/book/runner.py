@@ -103,8 +103,8 @@ def run(
             )
             verify(page)
         except Exception as error:
-            kept = _keep_failed(draft, profile)
-            raise RunError(_explain(name, error, progress.step, kept)) from error
+            what = _explain(error, source, progress.step)
+            raise RunError(f"{name} failed: {what}{_keep_failed(draft, profile)}") from error
         for line in tidy(page):
             progress.say(f"{name}: {line}")
         page.metadata["intriguing"] = _provenance(
@@ -160,14 +160,22 @@ def verify(page: nbformat.NotebookNode) -> None:
     RunError : naming the first cell that did not.
     """
     ran = 0
-    for number, cell in enumerate(page.cells, start=1):
+    for index, cell in enumerate(page.cells):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         ran += 1
         wrong = [out.ename for out in cell.outputs if out.output_type == "error"]
         if wrong or cell.execution_count != ran:
             what = f"ended with {wrong[0]}" if wrong else "did not run, or not in order"
-            raise RunError(f"cell {number} (`{cell.source.strip().splitlines()[0]}`) {what}")
+            raise RunError(f"{_cell(page, index)} {what}")
+
+
+def _cell(page: nbformat.NotebookNode, index: int) -> str:
+    """Return "cell 7 (`its first line`)", counted as in the source: without the injected cell."""
+    before = [cell for cell in page.cells[:index + 1]
+              if INJECTED not in cell.metadata.get("tags", [])]
+    line = (page.cells[index].source.strip().splitlines() or [""])[0]
+    return f"cell {len(before)} (`{line}`)"
 
 
 def tidy(page: nbformat.NotebookNode) -> list[str]:
@@ -180,7 +188,7 @@ def tidy(page: nbformat.NotebookNode) -> list[str]:
         page.metadata.pop(key, None)
     page.metadata["kernelspec"] = {
         "display_name": "Python 3", "language": "python", "name": "python3"}
-    for number, cell in enumerate(page.cells, start=1):
+    for index, cell in enumerate(page.cells):
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         tags = list(cell.metadata.pop("tags", []))
@@ -191,10 +199,13 @@ def tidy(page: nbformat.NotebookNode) -> list[str]:
             cell.metadata["tags"] = tags
         if cell.cell_type == "code":
             stderr = [o for o in cell.outputs if o.get("name") == "stderr"]
-            told += [f"cell {number} warned: {o.text.strip()}" for o in stderr]
+            told += [f"{_cell(page, index)} warned: {o.text.strip()}" for o in stderr]
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-            if str(paths.root()) in str(cell.outputs):
-                told.append(f"cell {number} shows a folder of this machine in its output")
+            shown = str(cell.outputs)
+            if str(paths.root()) in shown:
+                told.append(f"{_cell(page, index)} shows a folder of this machine")
+            if re.search(r"\bat 0x[0-9a-f]{6,}", shown):
+                told.append(f"{_cell(page, index)} shows a memory address, new in every run")
     return told
 
 
@@ -238,16 +249,17 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _keep_failed(draft: Path, profile: str) -> Path | None:
-    """Keep the notebook of a failed run to look at, apart from the pages of the book."""
+def _keep_failed(draft: Path, profile: str) -> str:
+    """Keep the notebook of a failed run apart from the pages of the book; say where."""
     if not draft.is_file():
-        return None
+        return ""
     folder = paths.build_dir(profile) / "failed"
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(draft, folder / draft.name))
+    kept = shutil.copy(draft, folder / draft.name)
+    return f"\n  the notebook as far as it came: {kept}"
 
 
-def _explain(name: str, error: Exception, step: int, kept: Path | None) -> str:
+def _explain(error: Exception, source: nbformat.NotebookNode, step: int) -> str:
     """Return what went wrong in a chapter, with the end of the traceback."""
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -255,15 +267,13 @@ def _explain(name: str, error: Exception, step: int, kept: Path | None) -> str:
     if isinstance(error, PapermillExecutionError):
         trace = "\n".join(_ESCAPES.sub("", line) for line in error.traceback).splitlines()
         lines = [line.rstrip() for line in trace if line.strip()][-_TRACEBACK_LINES:]
-        what = f"cell {error.cell_index + 1} raised {error.ename}: {error.evalue}"
-        detail = "".join(f"\n    {line}" for line in lines)
-    elif isinstance(error, DeadKernelError):
-        what, detail = f"the kernel died in code cell {step} (out of memory?)", ""
-    else:
-        what, detail = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) \
-            else str(error), ""
-    look = f"\n  the notebook as far as it came: {kept}" if kept else ""
-    return f"{name} failed: {what}{detail}{look}"
+        same = [i for i, cell in enumerate(source.cells) if cell.source == error.source]
+        where = _cell(source, same[0]) if same else f"code cell {step}"
+        return f"{where} raised {error.ename}: {error.evalue}" + "".join(
+            f"\n    {line}" for line in lines)
+    if isinstance(error, DeadKernelError):
+        return f"the kernel died in code cell {step} of {_count(source) + 1} (out of memory?)"
+    return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
 
 
 def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
