@@ -73,8 +73,8 @@ def status(name: str, shelf: runner.Shelf, profile: str | None = None) -> Status
         return Status(name, page, problem=str(error))
     source = runner.prepare(runner.read_notebook(chapter.source))
     found = fingerprint.state(page, source, settings.parameters)
-    return Status(name, page, source, code=not found.code, parameters=not found.parameters,
-                  modules=tuple(found.modules), prose=not found.prose)
+    return Status(name, page, source, code=found.code, parameters=found.parameters,
+                  modules=tuple(found.modules), prose=found.prose)
 
 
 def carried(state: Status) -> nbformat.NotebookNode:
