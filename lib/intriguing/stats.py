@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats as _sp
+from scipy import special  # scipy.stats has the same and takes a second to import
 
 FEW = 10  # at most this many replicates: Student's t, because a bootstrap of so few is too narrow
 _JACKKNIFE_LIMIT = 2000  # BCa costs one statistic per replicate; beyond this plain percentiles do
@@ -113,10 +113,10 @@ def _bounds(draws: np.ndarray, value: float, jackknife: np.ndarray | None, level
         gap = jackknife.mean() - jackknife  # (n,)
         spread = (gap**2).sum()
         if 0 < below < 1 and spread > 0:
-            z0 = _sp.norm.ppf(below)
+            z0 = special.ndtri(below)
             acceleration = (gap**3).sum() / (6 * spread**1.5)
-            shifted = z0 + _sp.norm.ppf(tails)
-            tails = _sp.norm.cdf(z0 + shifted / (1 - acceleration * shifted))
+            shifted = z0 + special.ndtri(tails)
+            tails = special.ndtr(z0 + shifted / (1 - acceleration * shifted))
     low, high = np.quantile(draws, tails)
     # a skewed sample can leave the estimate outside its own percentiles; never print that
     return min(float(low), value), max(float(high), value)
@@ -142,7 +142,7 @@ def _mean_t(vector, index, count, level) -> tuple[float, float]:
     sizes = np.bincount(index, minlength=count)
     mean = vector.mean()
     influence = (sums - mean * sizes) * count / vector.size  # (C,), mean zero
-    half = _sp.t.ppf((1 + level) / 2, count - 1) * influence.std(ddof=1) / math.sqrt(count)
+    half = special.stdtrit(count - 1, (1 + level) / 2) * influence.std(ddof=1) / math.sqrt(count)
     return float(mean - half), float(mean + half)
 
 
@@ -299,7 +299,7 @@ def _crossed_half_width(influence: np.ndarray, level: float) -> float:
         return 0.0
     parts = ((ms_seed, s - 1), (ms_image, n - 1), (ms_rest, (s - 1) * (n - 1)))
     freedom = max(total**2 / sum(ms**2 / df for ms, df in parts), 1.0)
-    return float(_sp.t.ppf((1 + level) / 2, freedom) * math.sqrt(total / (s * n)))
+    return float(special.stdtrit(freedom, (1 + level) / 2) * math.sqrt(total / (s * n)))
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -312,7 +312,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     if n < 1 or not 0 <= successes <= n or int(successes) != successes or int(n) != n:
         raise ValueError(f"need whole numbers 0 <= successes <= n, n >= 1; got {successes}, {n}")
     _check_level(level)
-    p, z = successes / n, float(_sp.norm.ppf((1 + level) / 2))
+    p, z = successes / n, float(special.ndtri((1 + level) / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
@@ -344,7 +344,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
         raise ValueError("a and b must hold success flags: 0 or 1")
     only_a, only_b = int((first > second).sum()), int((second > first).sum())
-    p = min(1.0, 2 * float(_sp.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
+    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(only_a, only_b, first.size, p)
 
 
@@ -364,6 +364,12 @@ def paired_difference(
     return replace(result, method=f"paired, {result.method}")
 
 
+def _ranks(vector: np.ndarray) -> np.ndarray:
+    """Return the ranks of `vector` (N,), ties sharing their mean rank."""
+    _, index, counts = np.unique(vector, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[index]
+
+
 def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """Return Spearman's rank correlation of `x` and `y` (N,) with the Bonett-Wright interval.
 
@@ -380,10 +386,10 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         raise ValueError("the rank correlation of a constant vector does not exist")
     _check_level(level)
-    n, rho = first.size, float(_sp.spearmanr(first, second).statistic)
+    n, rho = first.size, float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
     rho = max(-1.0, min(1.0, rho))
     finest = 1 - 6 / (n * (n * n - 1))  # a perfect order is known to one swap of neighbours only
     z = math.atanh(max(-finest, min(finest, rho)))
-    half = float(_sp.norm.ppf((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
+    half = float(special.ndtri((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
     low, high = min(rho, math.tanh(z - half)), max(rho, math.tanh(z + half))
     return Interval(rho, low, high, n, "Bonett-Wright", level)
