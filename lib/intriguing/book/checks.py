@@ -149,7 +149,7 @@ def fresh(house: House) -> Iterator[Problem]:
         if state.modules:
             listed = ", ".join(state.modules)
             yield Problem("note", page(name), f"the library changed since it was run: {listed}")
-        if state.prose and not state.code:
+        if state.prose and not state.stale:
             yield Problem("note", page(name), f"its prose changed; {again}")
 
 
