@@ -41,8 +41,8 @@ def test_parameters_are_read_with_their_types_and_comments(chapter):
 
 
 @pytest.mark.parametrize("line, types", [
-    ("x = 1", (int,)), ("x = 1  # float, a rate", (float,)), ("x: int | None = 1", (int, type(None))),
-    ("x = -1e-3", (float,)), ("x = (1, 2)", (tuple,)), ("x = None", ()),
+    ("x = 1", (int,)), ("x = 1  # float, a rate", (float,)), ("x = -1e-3", (float,)),
+    ("x: int | None = 1", (int, type(None))), ("x = (1, 2)", (tuple,)), ("x = None", ()),
     ("x = 'a'  # str, not a float", (str,)), ("x = {'a': 1}", (dict,))])
 def test_types_come_from_default_annotation_and_comment(line, types):
     assert chapters.parse_parameters(line, "here")["x"].types == types
@@ -50,8 +50,9 @@ def test_types_come_from_default_annotation_and_comment(line, types):
 
 @pytest.mark.parametrize("source, wrong", [
     ("x = range(3)", "x = range(3)"), ("import os", "import os"), ("x, y = 1, 2", "x, y"),
-    ("x = y = 1", "x = y"), ("x = 1 / 0", "1 / 0"), ("x = 'a' + 'b'", "'a' + 'b'"), ("x: int", "x: int"),
-    ("x += 1", "x += 1"), ("x =", "not Python"), ("x = 1\nx = 2", "twice"), ("x = [i for i in '1']", "x =")])
+    ("x = y = 1", "x = y"), ("x = 1 / 0", "1 / 0"), ("x = 'a' + 'b'", "'a' + 'b'"),
+    ("x: int", "x: int"), ("x += 1", "x += 1"), ("x =", "not Python"), ("x = 1\nx = 2", "twice"),
+    ("x = [i for i in '1']", "x =")])
 def test_a_parameters_cell_holds_literals_only(source, wrong):
     with pytest.raises(UserError) as error:
         chapters.parse_parameters(source, "01-first.ipynb")
@@ -107,7 +108,8 @@ def test_profiles_are_checked_too(chapter, tiny_book):
     with pytest.raises(UserError, match=r"no profile is called 'cpus': did you mean cpu\?"):
         chapters.resolve(chapter, "cpus")
     path = tiny_book.root / "notebooks" / "profiles" / "cpu.yml"
-    for text, wrong in (("01-first: {n_image: 3}", "cpu.yml"), ("01-first: {n_images: x}", "cpu.yml"),
+    for text, wrong in (("01-first: {n_image: 3}", "cpu.yml"),
+                        ("01-first: {n_images: x}", "cpu.yml"),
                         ("01-frst: {}", "says nothing about 01-first"), ("- 1", "must map"),
                         ("01-first: 3", "01-first must map"), ("a: [", "not valid YAML"),
                         ("01-first: {}\n01-first: {}", "given twice"),

@@ -25,7 +25,8 @@ seen = {"python": sys.executable, "n": n_images, "eps": eps, "networks": network
         "profile": profile, "library": intriguing.__file__, "set": list({"x", "y", "z"}),
         "device": os.environ["INTRIGUING_DEVICE"], "ipython": os.environ["IPYTHONDIR"]}
 (folder / "seen.json").write_text(json.dumps(seen))
-(folder / "record.json").write_text(json.dumps({"device": "a cpu", "commit": "c0ffee", "dirty": False}))
+head = {"device": "a cpu", "commit": "c0ffee", "dirty": False}
+(folder / "record.json").write_text(json.dumps(head))
 """
 NOISE = """\
 import sys, time
@@ -91,8 +92,8 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     text = nbformat.writes(page)
     assert '"papermill"' not in text
     outputs = [o for c in page.cells if c.cell_type == "code" for o in c.outputs]
-    streams = [o for o in outputs if o.output_type == "stream"]
-    assert [(o.name, o.text) for o in streams] == [("stdout", "0\n1\n2\n")]  # three prints, one box
+    streams = [(o.name, o.text) for o in outputs if o.output_type == "stream"]
+    assert streams == [("stdout", "0\n1\n2\n")]  # three prints, one box
     assert "image/png" in text
     assert "01-first (cpu): started, 5 code cells" in log and "done in" in log
     assert "cell 4 (`import sys, time`) warned: a warning from a cell" in log  # dropped, and told
@@ -102,11 +103,13 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     run(tiny_book, profile="cpu", overrides={"n_images": 5}, device="cpu")
     second, again = without_provenance(book / "chapters" / "01-first.ipynb")
     assert first == second
-    assert json.loads((book / "results" / "01-first" / "seen.json").read_text())["set"] == seen["set"]
+    repeated = json.loads((book / "results" / "01-first" / "seen.json").read_text())
+    assert repeated["set"] == seen["set"]
     assert (again["code"], again["params"]) == (made["code"], made["params"])
+    built = "_build/cpu/book/"
     assert tiny_book.files("notebooks") == {
-        "_toc.yml", "_build/shelves.lock", "_build/cpu/book/chapters/01-first.ipynb",
-        "_build/cpu/book/results/01-first/record.json", "_build/cpu/book/results/01-first/seen.json"}
+        "_toc.yml", "_build/shelves.lock", f"{built}chapters/01-first.ipynb",
+        f"{built}results/01-first/record.json", f"{built}results/01-first/seen.json"}
 
 
 def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
@@ -144,7 +147,7 @@ def test_every_cell_must_have_run_in_order():
     runner.verify(notebook(("a", 1, []), ("", None, []), ("b", 2, [])))
     for cells, wrong in (
             ([("a", 1, []), ("b", None, [])], "cell 2"), ([("a", 2, []), ("b", 1, [])], "cell 1"),
-            ([("a", 1, [error])], "ended with ValueError"), ([("a", 1, []), ("b", 1, [])], "cell 2")):
+            ([("a", 1, []), ("b", 1, [])], "cell 2"), ([("a", 1, [error])], "ended with ValueError")):
         with pytest.raises(runner.RunError, match=wrong):
             runner.verify(notebook(*cells))
 

@@ -50,7 +50,8 @@ def executed(name, profile, shelf, **changes):
         cell.execution_count = count
     page.metadata["intriguing"] = {
         "profile": profile, "parameters": settings.parameters, "overrides": {},
-        "code": fingerprint.code_hash(source), "params": fingerprint.params_hash(settings.parameters),
+        "code": fingerprint.code_hash(source),
+        "params": fingerprint.params_hash(settings.parameters),
         "modules": fingerprint.module_hashes(source), "started": "2026-01-02T03:04:05+00:00",
         "seconds": 1.0, "dirty": False, **changes}
     shelf.pages.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,7 @@ def test_staging_takes_the_pages_of_the_build_and_no_others(book):
     for profile, here, gone in (("cpu", "01-first", "02-second"), (None, "02-second", "01-first")):
         source = site.stage(profile, said.append)
         assert source == book.root / "_build" / (profile or "published") / "source"
-        files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+        files = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
         assert files == {"LICENSE", "_config.yml", "_toc.yml", "book/index.md",
                          f"book/chapters/{here}.ipynb", f"book/results/{here}/t.csv"}
         contents = yaml.safe_load((source / "_toc.yml").read_text())

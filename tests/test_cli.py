@@ -1,0 +1,237 @@
+"""The command line: misuse runs nothing, publishing costs no more than needed, output is usable."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_site import change, executed
+
+import intriguing
+from intriguing import provenance
+from intriguing.book import publish, runner
+from intriguing.cli import main
+
+LIB = str(Path(intriguing.__file__).resolve().parents[1])
+
+
+@pytest.fixture
+def book(tiny_book, monkeypatch):
+    """A book of two chapters in which nothing runs: what would have run is in `book.ran`."""
+    tiny_book.add("01-first", "x = n_images", cpu={"n_images": 50})
+    tiny_book.add("02-second", "x = n_images", title="The second")
+    tiny_book.ran = []
+
+    def run(settings, shelf, *, stream, device):
+        tiny_book.ran.append((settings.chapter.name, settings.parameters["n_images"], device))
+        return executed(settings.chapter.name, settings.profile, shelf)
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(provenance, "commit", lambda: ("c0ffee", False))
+    return tiny_book
+
+
+MISUSE = [
+    (["pubish"], "did you mean publish?"),
+    (["zoo", "lst"], "did you mean list?"),
+    (["data", "get"], "valid names: fetch, list, verify"),
+    (["run"], "CHAPTER"),
+    (["run", "01-frist"], "did you mean 01-first?"),
+    (["run", "01-first", "02-secnd"], "did you mean 02-second?"),
+    (["run", "01-first", "--profile", "cup"], "did you mean cpu?"),
+    (["run", "01-first", "--profil", "cpu"], "did you mean --profile?"),
+    (["run", "01-first", "-p", "n_image", "3"], "did you mean n_images?"),
+    (["run", "01-first", "-p", "n_images", "abc"], "takes int (default 3), not 'abc'"),
+    (["run", "01-first", "-p", "n_images=3"], "expected 2 arguments"),
+    (["run", "01-first", "-p", "profile", "cpu"], "--profile"),
+    (["run", "01-first", "--device", "gpu"], "is not a device"),
+    (["run", "all", "--device", "cuda:99"], "cuda:99"),
+    (["build", "extra"], "unexpected argument 'extra'"),
+    (["build", "--profile", "smoek"], "did you mean smoke?"),
+    (["publish", "01-first"], "--profile"),
+    (["publish", "01-first", "--profile", "smoke"], "--force-smoke"),
+    (["publish", "01-frst", "--profile", "cpu"], "did you mean 01-first?"),
+    (["zoo"], "ACTION"),
+    (["zoo", "train", "FC1O(1)", "--dataset", "mnist-5k"], "did you mean FC10(1)"),
+    (["zoo", "remove", "c0ffee"], "c0ffee"),
+    (["list", "01-frist"], "did you mean 01-first?"),
+]
+
+
+@pytest.mark.parametrize("arguments, hint", MISUSE, ids=lambda value: " ".join(value)[:40]
+                         if isinstance(value, list) else "")
+def test_misuse_is_one_sentence_exit_2_and_nothing_run(book, capsys, arguments, hint):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert hint in err and len(err.splitlines()) == 1 and not out, err
+    assert err.startswith("intriguing: ")
+    assert not book.ran and not (book.root / "_build").exists()
+
+
+def test_misspelt_data_set(book, capsys):
+    (book.root / "data").mkdir()
+    sources = Path(LIB).parent / "data" / "sources.toml"
+    (book.root / "data" / "sources.toml").write_text(sources.read_text(encoding="utf-8"))
+    assert main(["data", "fetch", "mnits"]) == 2
+    assert "did you mean mnist" in capsys.readouterr().err
+    assert main(["data", "list"]) == 0
+    assert "mnist-5k" in capsys.readouterr().out
+    assert main(["zoo", "train", "CNN", "--dataset", "mnits"]) == 2
+
+
+def test_one_wrong_chapter_stops_all_before_any_runs(book):
+    assert main(["run", "01-first", "02-second", "-p", "n_images", "4"]) == 0
+    assert book.ran == [("01-first", 4, None), ("02-second", 4, None)]
+    book.ran.clear()
+    assert main(["run", "all", "--profile", "cpu", "--device", "cpu"]) == 0
+    assert book.ran == [("01-first", 50, "cpu"), ("02-second", 3, "cpu")]
+    book.ran.clear()
+    book.scales["cpu"]["02-second"] = {"n_imagse": 3}
+    book.write_profiles()
+    assert main(["run", "all", "--profile", "cpu"]) == 2
+    assert not book.ran
+
+
+def test_a_failed_chapter_is_exit_1_and_the_others_run(book, capsys, monkeypatch):
+    def run(settings, *_, **__):
+        book.ran.append(settings.chapter.name)
+        raise runner.RunError(f"{settings.chapter.name} failed: why")
+
+    monkeypatch.setattr(runner, "run", run)
+    assert main(["run", "all"]) == 1
+    assert book.ran == ["01-first", "02-second"]
+    err = capsys.readouterr().err.splitlines()
+    assert err == ["intriguing: 01-first failed: why", "intriguing: 02-second failed: why",
+                   "intriguing: 2 of 2 chapters failed: 01-first, 02-second"]
+
+
+def test_list_shows_chapters_and_parameters(book, capsys):
+    executed("01-first", "cpu", runner.published())
+    executed("01-first", "smoke", runner.built("smoke"), params="changed")
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "cpu 2026-01-02" in out[1] and "smoke 2026-01-02 (stale: parameters changed)" in out[1]
+    assert out[2].split()[:3] == ["02-second", "no", "-"] and "The second" in out[2]
+    assert out[-1] == "profiles: smoke, cpu"
+    assert main(["list", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "int or None" in out and "50" in out and "L_inf budget in pixel units" in out
+
+
+def test_publish_refuses_a_dirty_tree_unless_told(book, capsys, monkeypatch):
+    for state, what in ((("c0ffee", True), "uncommitted changes"), ((None, None), "not a git")):
+        monkeypatch.setattr(provenance, "commit", lambda state=state: state)
+        assert main(["publish", "1", "--profile", "cpu"]) == 2
+        err = capsys.readouterr().err
+        assert what in err and "--dirty" in err
+    assert not book.ran
+    assert main(["publish", "1", "--profile", "cpu", "--dirty"]) == 0
+    assert main(["publish", "2", "--profile", "smoke", "--dirty", "--force-smoke"]) == 0
+    assert [name for name, *_ in book.ran] == ["01-first", "02-second"]
+
+
+def test_publish_costs_no_more_than_needed(book, capsys):
+    page = runner.published().page("01-first")
+
+    def done(*more):
+        book.ran.clear()
+        assert main(["publish", "01-first", "--profile", "cpu", *more]) == 0
+        return capsys.readouterr().out, bool(book.ran)
+
+    assert done() == ("01-first: executed\n", True)
+    assert done() == ("01-first: up to date, nothing to do\n", False)
+    change(book, "One claim.", "A better claim.")
+    text, ran = done()
+    assert "prose carried" in text and not ran
+    assert "A better claim." in page.read_text(encoding="utf-8")
+    change(book, "x = n_images", "x = n_images + 1")
+    assert done()[1]
+    assert done("--force")[1]
+    change(book, "x = n_images + 1", "x = n_images + 2")
+    # a run that holds in everything and came from a clean commit is taken as it is
+    executed("01-first", "cpu", runner.built("cpu"), dirty=True)
+    assert done()[1]
+    change(book, "x = n_images + 2", "x = n_images + 3")
+    executed("01-first", "cpu", runner.built("cpu"))
+    text, ran = done()
+    assert "taken from the run of 2026-01-02" in text and not ran
+    assert "x = n_images + 3" in page.read_text(encoding="utf-8")
+    assert (runner.published().results / "01-first" / "t.csv").is_file()
+
+
+def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
+    from intriguing.book import checks, site
+
+    built = []
+    monkeypatch.setattr(checks, "run_checks", lambda root, strict: [])
+    monkeypatch.setattr(site, "build", lambda profile, say: built.append(profile) or "index.html")
+    assert main(["build"]) == 0
+    assert built == [None] and not book.ran
+    assert main(["build", "--profile", "cpu"]) == 0
+    assert main(["build", "--profile", "cpu"]) == 0
+    assert built == [None, "cpu", "cpu"] and len(book.ran) == 2
+    # a changed library runs a chapter again at smoke only
+    executed("01-first", "cpu", runner.built("cpu"), modules={"intriguing.errors": "0"})
+    assert main(["build", "--profile", "cpu"]) == 0
+    assert len(book.ran) == 2
+    assert main(["build", "--profile", "smoke"]) == 0
+    executed("01-first", "smoke", runner.built("smoke"), modules={"intriguing.errors": "0"})
+    book.ran.clear()
+    assert main(["build", "--profile", "smoke"]) == 0
+    assert book.ran == [("01-first", 3, None)]
+
+
+def test_check_says_what_is_wrong(book, capsys, monkeypatch):
+    from intriguing.book import checks
+
+    found = [checks.Problem(level, "here", level) for level in ("error", "warning", "note")]
+    monkeypatch.setattr(checks, "run_checks", lambda root, strict: found[0 if strict else 1:])
+    assert main(["check", "--strict"]) == 1
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: here: warning" in out and "note: here: note" in out
+
+
+def command(*arguments, code="from intriguing.cli import main; main(sys.argv[1:])"):
+    """Run the command in a fresh process; return (status, stdout, stderr)."""
+    done = subprocess.run([sys.executable, "-c", f"import sys; {code}", *arguments], timeout=60,
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": LIB})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_and_misuse_import_nothing_heavy(book):
+    probe = ("from intriguing.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+             "heavy = 'torch', 'papermill', 'pandas', 'jupyter_book', 'nbclient', 'matplotlib'\n"
+             "print('\\n', [m for m in heavy if m in sys.modules])")
+    for arguments in (["--help"], ["run", "--help"], ["run", "01-frist"], ["nonsense"],
+                      ["run", "01-first", "-p", "eps", "x"]):
+        assert command(*arguments, code=probe)[1].splitlines()[-1] == " []", arguments
+
+
+def test_every_command_has_help(capsys):
+    for words in ([], ["list"], ["run"], ["build"], ["publish"], ["check"], ["zoo"], ["data"],
+                  ["zoo", "train"], ["zoo", "remove"], ["data", "fetch"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, "--help"])
+        assert stop.value.code == 0
+        assert "usage: intriguing" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+
+
+def test_the_driver_imports_without_jupyter_book_and_torch(book):
+    """What a bare GPU node has: papermill and ipykernel, none of the tools that render pages."""
+    probe = ("import json\nfor name in ('jupyter_book', 'sphinx', 'pandas', 'matplotlib'):\n"
+             "    sys.modules[name] = None\n"
+             "from intriguing.book import runner, publish\n"
+             "print(json.dumps('torch' in sys.modules))")
+    status, out, err = command(code=probe)
+    assert (status, err) == (0, "") and json.loads(out) is False
+
+
+def test_refuse_takes_only_a_clean_commit(monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: ("c0ffee", False))
+    assert publish.refuse("cpu", smoke=False, dirty=False) is None
