@@ -147,7 +147,7 @@ def test_every_cell_must_have_run_in_order():
     runner.verify(notebook(("a", 1, []), ("", None, []), ("b", 2, [])))
     for cells, wrong in (
             ([("a", 1, []), ("b", None, [])], "cell 2"), ([("a", 2, []), ("b", 1, [])], "cell 1"),
-            ([("a", 1, []), ("b", 1, [])], "cell 2"), ([("a", 1, [error])], "ended with ValueError")):
+            ([("a", 1, []), ("b", 1, [])], "cell 2"), ([("a", 1, [error])], "with ValueError")):
         with pytest.raises(runner.RunError, match=wrong):
             runner.verify(notebook(*cells))
 

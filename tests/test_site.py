@@ -136,7 +136,7 @@ def test_staging_takes_the_pages_of_the_build_and_no_others(book):
     for profile, here, gone in (("cpu", "01-first", "02-second"), (None, "02-second", "01-first")):
         source = site.stage(profile, said.append)
         assert source == book.root / "_build" / (profile or "published") / "source"
-        files = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
+        files = {f.relative_to(source).as_posix() for f in source.rglob("*") if f.is_file()}
         assert files == {"LICENSE", "_config.yml", "_toc.yml", "book/index.md",
                          f"book/chapters/{here}.ipynb", f"book/results/{here}/t.csv"}
         contents = yaml.safe_load((source / "_toc.yml").read_text())
