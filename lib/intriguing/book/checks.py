@@ -190,7 +190,7 @@ def numbers_from_records(house: House) -> Iterator[Problem]:
     papers = [c.paper for c in house.claims if c.paper is not None and not c.from_memory]
     known = {name: [*papers, *_parameter_values(house, name)] for name in house.sources}
     everything = [value for allowed in known.values() for value in allowed] + papers
-    remedy = "is typed: print it from a record, or see intriguing.book.prose for what is no result"
+    remedy = "is typed: print what is measured from a record, write the rest as maths ($...$)"
     for where, text, name in texts(house):
         for line, number in prose.typed(text, everything if name is None else known[name]):
             yield Problem("error", f"{where}, line {line}", f"the number {number!r} {remedy}")
