@@ -15,14 +15,14 @@ class Recipe:
 
 _FC_LAM = (1e-5, 1e-5, 1e-6)
 _LINEAR = {"iterations": 200, "history": 20, "gain": 0.1}
-_FC = {"iterations": 300, "history": 20, "gain": 1.0}
+_FC = {"iterations": 200, "history": 20, "gain": 1.0}
 _AE = {"epochs": 20, "batch": 256, "lr": 2e-3, "rho": 0.05, "beta": 1.0, "ae_decay": 0.0}
 
 RECIPES: dict[str, Recipe] = {
     "FC10(1e-4)": Recipe("fc10", (1e-4,), _LINEAR, {"iterations": 100}),
     "FC10(1e-2)": Recipe("fc10", (1e-2,), _LINEAR, {"iterations": 100}),
     "FC10(1)": Recipe("fc10", (1.0,), _LINEAR, {"iterations": 100}),
-    "FC100-100-10": Recipe("fc100-100-10", _FC_LAM, _FC, {"iterations": 100}),
+    "FC100-100-10": Recipe("fc100-100-10", _FC_LAM, _FC | {"iterations": 250}, {"iterations": 100}),
     "FC200-200-10": Recipe("fc200-200-10", _FC_LAM, _FC, {"iterations": 100}),
     "FC123-456-10": Recipe("fc123-456-10", _FC_LAM, _FC, {"iterations": 100}),
     "AE400-10": Recipe(
