@@ -12,6 +12,7 @@ MD5 sum of each file with the published one first, so nothing else is ever unpic
 """
 
 import contextlib
+import http.client
 import importlib
 import importlib.util
 import io
@@ -33,23 +34,21 @@ STUBS = ("nms", "qnms")
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 TIMEOUT = 20.0  # seconds without an answer after which a download is given up
 
-# What torchvision keeps on disk below the folder it is given, for each of its sets and splits.
+# What torchvision keeps on disk below the folder it is given, split by split.
 _IDX = {"train": "{}/raw/train-{}-ubyte", "test": "{}/raw/t10k-{}-ubyte"}
-_FILES = {
-    "CIFAR10": {
-        "train": [f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)],
-        "test": ["cifar-10-batches-py/test_batch"],
-    },
-    "CIFAR100": {"train": ["cifar-100-python/train"], "test": ["cifar-100-python/test"]},
-    "SVHN": {split: [f"{split}_32x32.mat"] for split in ("train", "test", "extra")},
-    **{
-        kind: {
-            split: [text.format(kind, part) for part in ("images-idx3", "labels-idx1")]
-            for split, text in _IDX.items()
-        }
-        for kind in ("MNIST", "FashionMNIST")
-    },
+FILES: dict[str, dict[str, list[str]]] = {
+    kind: {
+        split: [text.format(kind, part) for part in ("images-idx3", "labels-idx1")]
+        for split, text in _IDX.items()
+    }
+    for kind in ("MNIST", "FashionMNIST")
 }
+FILES["CIFAR10"] = {
+    "train": [f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)],
+    "test": ["cifar-10-batches-py/test_batch"],
+}
+FILES["CIFAR100"] = {"train": ["cifar-100-python/train"], "test": ["cifar-100-python/test"]}
+FILES["SVHN"] = {split: [f"{split}_32x32.mat"] for split in ("train", "test")}
 
 
 def module() -> ModuleType:
@@ -112,15 +111,14 @@ def _repaired() -> ModuleType:
     return torchvision
 
 
-def kinds() -> tuple[str, ...]:
-    """Return the torchvision data sets that `read` understands."""
-    return tuple(_FILES)
-
-
 def files(kind: str, folder: Path, split: str) -> list[Path]:
-    """Return the files of a torchvision set's split below `folder`; empty unless all are there."""
-    found = [folder / name for name in _FILES[kind].get(split, [])]
-    return found if all(file.is_file() for file in found) else []
+    """Return the files of a torchvision set's split below `folder`.
+
+    Empty unless all are there that torchvision asks for: but for SVHN, those of both splits.
+    """
+    needed = FILES[kind][split] if kind == "SVHN" else sum(FILES[kind].values(), [])
+    complete = all((folder / name).is_file() for name in needed)
+    return [folder / name for name in FILES[kind][split]] if complete else []
 
 
 def read(kind: str, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -130,7 +128,7 @@ def read(kind: str, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, t
     ----------
     kind : "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100" or "SVHN".
     folder : torchvision's `root`.
-    split : "train" or "test" ("extra" too for SVHN).
+    split : "train" or "test".
 
     Returns
     -------
@@ -168,7 +166,10 @@ def download(kind: str, folder: Path, split: str) -> None:
     """
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else _discard_progress()
     with _network_timeout(TIMEOUT), quiet:
-        _construct(kind, folder, split, download=True)
+        try:
+            _construct(kind, folder, split, download=True)
+        except http.client.HTTPException as error:
+            raise OSError(f"the server broke off ({error})") from error
 
 
 def _construct(kind: str, folder: Path, split: str, download: bool):

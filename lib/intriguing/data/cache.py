@@ -126,7 +126,7 @@ def _remembered(memory: Path) -> dict[str, dict]:
     """Read the remembered checksums; a damaged memory is an empty one, they are computed again."""
     try:
         content = json.loads(memory.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

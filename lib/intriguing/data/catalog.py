@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from intriguing import paths, vision
 from intriguing.data import cache
-from intriguing.errors import UserError
+from intriguing.errors import UserError, nearest
 
 DEFAULT = "mnist-5k"  # comes with the book, so it is what an error can offer instead
 
@@ -65,9 +65,18 @@ def sources() -> dict[str, Source]:
             found[name] = Source(name=name, **{**entry, "class_names": _names(entry)})
         except TypeError as error:
             raise UserError(f"{table}, table {name!r}: {error}.") from error
-        if not (found[name].file or found[name].torchvision):
-            raise UserError(f"{table}, table {name!r}: needs a file or a torchvision set.")
+        _check(found[name], f"{table}, table {name!r}")
     return found
+
+
+def _check(source: Source, where: str) -> None:
+    kind = source.torchvision
+    if not (source.file or kind):
+        raise UserError(f"{where}: needs a file or a torchvision set.")
+    if kind and kind not in vision.FILES:
+        raise UserError(f"{where}: torchvision has no {kind!r}, {nearest(kind, vision.FILES)}")
+    if not source.splits or kind and set(source.splits) - set(vision.FILES[kind]):
+        raise UserError(f"{where}: needs splits, of torchvision's sets train and test.")
 
 
 def _names(entry: dict) -> tuple[str, ...]:

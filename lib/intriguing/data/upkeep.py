@@ -7,28 +7,27 @@ from intriguing.data import catalog, loading
 from intriguing.errors import UserError, nearest
 
 
-def status() -> list[dict[str, object]]:
-    """Return one row for each known data set.
+def status() -> list[dict[str, str | int]]:
+    """Return one row for each known data set; nothing is downloaded or hashed.
 
     Returns
     -------
-    list of dict : name, title, splits ("train 60000, test 10000"), classes, state ("here", "can be
-        fetched" or "missing"), where (path or ""), licence.  Nothing is downloaded or hashed.
+    list of dict : name, title, images ("train 60000, test 10000"), classes, here (where it is; ""
+        if any split is not), missing ("", "can be fetched" or "get it by hand").
     """
     rows = []
     for source in catalog.sources().values():
         places = [catalog.locate(source, split) for split in source.splits]
-        here = places[0]
-        state = "here" if all(places) else "can be fetched" if source.torchvision else "missing"
+        complete = all(place is not None for place in places)
+        otherwise = "can be fetched" if source.torchvision else "get it by hand"
         rows.append(
             {
                 "name": source.name,
                 "title": source.title,
-                "splits": ", ".join(f"{split} {n}" for split, n in source.splits.items()),
+                "images": ", ".join(f"{split} {n}" for split, n in source.splits.items()),
                 "classes": source.classes,
-                "state": state,
-                "where": str(here.path) if here else "",
-                "licence": source.licence,
+                "here": str(places[0].path) if complete else "",
+                "missing": "" if complete else otherwise,
             }
         )
     return rows
@@ -52,34 +51,26 @@ def fetch(name: str) -> Path:
     return places[0].path
 
 
-def verify(name: str) -> list[dict[str, object]]:
-    """Check a known data set afresh: the file's checksum, then each split as decoded.
+def verify(name: str) -> dict[str, str]:
+    """Check a known data set afresh: the file's checksum, then every split as it decodes.
 
     Returns
     -------
-    list of dict : name, what (file name or split), ok, detail.  Nothing is downloaded.
+    dict : sha256 of the decoded content of each split.
+
+    Raises
+    ------
+    UserError : the set is not here (nothing is downloaded), or the first thing that is wrong.
     """
     source = _source(name)
-    rows: list[dict[str, object]] = []
-
-    def check(what: str, action) -> None:
-        try:
-            rows.append({"name": name, "what": what, "ok": True, "detail": action()})
-        except UserError as error:
-            rows.append({"name": name, "what": what, "ok": False, "detail": str(error)})
-
-    places = {split: catalog.locate(source, split) for split in source.splits}
-    first = next(iter(places.values()))
-    if first is not None and not first.files:
-        check(first.path.name, lambda: catalog.check_file(source, first.path, again=True))
-    for split, place in places.items():
+    for split in source.splits:
+        place = catalog.locate(source, split)
         if place is None:
             folders = " or ".join(str(folder) for folder in paths.data_dirs())
-            detail = f"not found in {folders}"
-            rows.append({"name": name, "what": split, "ok": False, "detail": detail})
-        else:
-            check(split, lambda split=split: loading.load(name, split).sha256)
-    return rows
+            raise UserError(f"data set {name!r} ({split}) was not found in {folders}: fetch it.")
+        if not place.files:
+            catalog.check_file(source, place.path, again=True)
+    return {split: loading.load(name, split).sha256 for split in source.splits}
 
 
 def _source(name: str) -> catalog.Source:
