@@ -14,6 +14,7 @@ import pytest
 
 import intriguing
 from intriguing.book import chapters, runner
+from intriguing.book.progress import CLEAR, Progress, clock
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 
@@ -150,6 +151,22 @@ def test_every_cell_must_have_run_in_order():
             ([("a", 1, []), ("b", 1, [])], "cell 2"), ([("a", 1, [error])], "with ValueError")):
         with pytest.raises(runner.RunError, match=wrong):
             runner.verify(notebook(*cells))
+
+
+def test_progress_lives_on_a_terminal_and_logs_elsewhere():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, live in ((Terminal(), True), (io.StringIO(), False)):
+        with Progress("01-first", 4, stream) as progress:
+            progress.advance()
+            progress.say("a line")
+        told = stream.getvalue()
+        assert ("01-first: cell 1 of 4, 0 s" in told) == ("\r" in told) == live
+        assert "a line\n" in told
+        assert told.endswith(CLEAR if live else "a line\n")  # nothing of it stays behind
+    assert [clock(s) for s in (0.4, 59.6, 187, 3723)] == ["0 s", "1:00", "3:07", "1:02:03"]
 
 
 SLEEPER = """\

@@ -162,7 +162,8 @@ def _settings(state: Status) -> str:
     if not values:
         return ""
     rows = []
-    for name, value in values.items():
+    order = {name: place for place, name in enumerate(known)}  # JSON files come back sorted
+    for name, value in sorted(values.items(), key=lambda item: order.get(item[0], len(order))):
         parameter = known.get(name)
         default = "" if parameter is None else f"`{parameter.default!r}`"
         comment = "" if parameter is None else parameter.comment.replace("|", "\\|")

@@ -55,6 +55,8 @@ def build(profile: str | None, say: Say) -> Path:
     output = folder / "jupyter-book"
     _remove(output)  # what a former build remembers can hide a warning
     html = _render(source, output, folder / "build.log")
+    if (source / "book" / "results").is_dir():  # what a run's own output links to
+        shutil.copytree(source / "book" / "results", html / "book" / "results")
     dead = [str(problem) for problem in checks.html_links(html)]
     if dead:
         raise SiteError("the book has dead links:\n  " + "\n  ".join(dead))
@@ -144,7 +146,7 @@ def _render(source: Path, output: Path, log: Path) -> Path:
     command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), *_FLAGS,
                "--path-output", str(output)]
     library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
-    environment = {**os.environ, "INTRIGUING_ROOT": str(paths.root()),
+    environment = {**os.environ, "NO_COLOR": "1", "INTRIGUING_ROOT": str(paths.root()),
                    "PYTHONPATH": os.pathsep.join(filter(None, library))}
     with log.open("w", encoding="utf-8") as file, _running(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
