@@ -36,7 +36,8 @@ def begin(**changed):
                          seeds=[0, 1], device="cpu")
 
 
-INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "architecture": "fc10", "seed": 3}
+INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "label": "fc10 mnist seed 3",
+        "base": None}
 
 
 def test_a_finished_run_reads_back(root):
@@ -54,7 +55,7 @@ def test_a_finished_run_reads_back(root):
     assert head["modified"] is False and head["profile"] == "cpu" and head["seeds"] == [0, 1]
     assert head["commit"] is None and head["dirty"] is None
     assert head["training_seconds"] == 12.5
-    assert head["checkpoints"] == {"fc10, seed 3 (abababababab)": "cd" * 32}
+    assert head["checkpoints"] == {"fc10 mnist seed 3 (abababababab)": "cd" * 32}
     assert "torch" in head["versions"] and head["device"].startswith("cpu (")
     first, second = rows
     assert (first.value, first.low, first.high, first.n) == (
@@ -167,6 +168,13 @@ def test_a_remembered_paper_value_never_prints():
     value = records.paper(0.123, "Table 3", "M")
     assert f"{value} {value:.3f}" == "not available to us not available to us"
     assert f"{records.paper(0.062, 'Table 1', 'S+M'):.2f}" == "0.06"
+
+
+def test_training_time_counts_each_network_once(root):
+    run = begin()
+    base = {"base": "ef" * 32, "base_seconds": 100.0}
+    run.uses(INFO, INFO, {**INFO, **base}, {**INFO, **base, "key": "12" * 32, "seconds": 1.0})
+    assert run.finish()["training_seconds"] == 12.5 + 100 + 1
 
 
 def test_card_and_provenance_say_what_ran(root):

@@ -61,7 +61,7 @@ def provenance(head: Mapping[str, Any], files: Sequence[str] = ()) -> Markdown:
         "Seeds": _listed(head["seeds"]),
         "Started": _when(head["started"]),
         "Time": duration(head["seconds"]),
-        "Training (apart)": duration(head["training_seconds"]),
+        "Training, counted apart": duration(head["training_seconds"] or None),
         "Device": head["device"],
         "Versions": ", ".join(f"{k} {v}" for k, v in head["versions"].items()),
         "Commit": revision + changed,
@@ -72,7 +72,7 @@ def provenance(head: Mapping[str, Any], files: Sequence[str] = ()) -> Markdown:
     }
     lines = [f"| {key} | {str(text).replace('|', chr(92) + '|')} |" for key, text in rows.items()
              if text not in ("", "unknown")]
-    return Markdown("\n".join(["| Provenance | |", "|---|---|", *lines]) + "\n")
+    return Markdown("\n".join(["| provenance | of this run |", "|---|---|", *lines]) + "\n")
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -147,7 +147,7 @@ class Run:
         self._clock, self._begin = clock, clock()
         self._records: dict[str, Record] = {}
         self._files: dict[str, tuple[str, ...]] = {}  # stem -> suffixes
-        self._trained: dict[str, float] = {}  # checkpoint -> seconds its training took
+        self._trained: dict[str, float] = {}  # key -> seconds its training took
         # by hand a cell may run twice; under the runner a name that comes twice is a mistake
         self._strict = bool(os.environ.get("INTRIGUING_RESULTS", "").strip())
 
@@ -173,12 +173,12 @@ class Run:
             info = model if isinstance(model, Mapping) else getattr(model, "zoo_info", None)
             if not isinstance(info, Mapping) or not {"key", "sha256"} <= info.keys():
                 raise ValueError("a checkpoint is a network from zoo.get or a dict of zoo.info")
-            spec = info.get("spec") if isinstance(info.get("spec"), Mapping) else info
-            kind, seed = spec.get("architecture", "network"), spec.get("seed")
-            name = f"{kind}, seed {seed}" if seed is not None else str(kind)
-            name = f"{name} ({str(info['key'])[:12]})"
+            key = str(info["key"])
+            name = f"{info.get('label', 'network')} ({key[:12]})"
             self.head["checkpoints"][name] = str(info["sha256"])
-            self._trained[name] = float(info.get("seconds") or 0.0)
+            self._trained[key] = float(info.get("seconds") or 0.0)
+            if info.get("base"):  # a network that others stand on was trained once
+                self._trained[str(info["base"])] = float(info.get("base_seconds") or 0.0)
             names.append(name)
         return tuple(names)
 
@@ -354,7 +354,8 @@ def start(
         if not _FILE_NAME.fullmatch(name):
             raise ValueError(f"{what} {name!r} cannot be a folder name")
     about = runtime.describe(device)
-    place = [about["processor"], f"{about['threads']} threads", about["system"]]
+    threads = f"{about['threads']} thread" + ("s" if about["threads"] != 1 else "")
+    place = [about["processor"], threads, about["system"]]
     revision, dirty = commit()
     values = plain(dict(parameters))
     head = {

@@ -22,6 +22,7 @@ REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
 NOT_TESTED = "not tested at this profile"
 VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED)
 PROFILES = ("smoke", "cpu", "gpu", "paper")
+_SCREEN = 12  # claims that the index page names
 FINDINGS = ("<!-- findings -->", "<!-- /findings -->")  # the index page includes what is between
 _KEYS = ("id", "chapter", "source", "statement", "paper", "unit", "record", "test", "profiles")
 _TESTS = {"equal": ("margin",), "greater": ("than", "margin"), "less": ("than", "margin")}
@@ -276,23 +277,32 @@ def scorecard_markdown(claims: Sequence[Claim], results_root: Path | str) -> str
 
 
 def _findings(listed: Sequence[Row]) -> list[str]:
-    """Return the counts by verdict and, in a line each, the claims that we could not confirm."""
+    """Return the counts by verdict and a line for each tested claim, at most a screen of them.
+
+    Claims that we could not confirm are always named; reproduced ones as far as there is room.
+    """
     counts = Counter(row.verdict for row in listed)
     tested = len(listed) - counts[NOT_TESTED]
     if not tested:
-        return [f"Of {len(listed)} claims, none was tested at the profile of this build."]
-    lines = [
-        f"Of {tested} claims tested, **{counts[REPRODUCED]} reproduced**, "
-        f"**{counts[PARTLY]} partly**, **{counts[NOT_REPRODUCED]} not reproduced**."
-        + (f" {counts[NOT_TESTED]} more were not tested at the profile that was run."
-           if counts[NOT_TESTED] else "")
-    ]
-    for wanted in (NOT_REPRODUCED, PARTLY):
-        for row in listed:
-            if row.verdict == wanted:
-                beside = f"paper {_paper(row.claim)}, ours {_ours(row)}"
-                lines += ["", f"- **{wanted.capitalize()}:** {row.claim.statement} ({beside})"]
+        return [f"{_count(len(listed), 'claim')} listed; the profile of this build tests none."]
+    parts = [f"**{counts[name]} {name}**" for name in (REPRODUCED, PARTLY, NOT_REPRODUCED)]
+    more = f"; {counts[NOT_TESTED]} more not tested at this profile" if counts[NOT_TESTED] else ""
+    lines = [f"{_count(tested, 'claim')} tested: {', '.join(parts)}{more}.", ""]
+    room = max(0, _SCREEN - counts[PARTLY] - counts[NOT_REPRODUCED])
+    for name in (REPRODUCED, PARTLY, NOT_REPRODUCED):
+        named = [row for row in listed if row.verdict == name]
+        for row in named[:room] if name == REPRODUCED else named:
+            beside = f"paper {_paper(row.claim)}, ours {_ours(row)}"
+            if row.claim.paper is None:
+                beside = f"ours {_ours(row)}"
+            lines.append(f"- **{name.capitalize()}:** {row.claim.statement} ({beside})")
+        if name == REPRODUCED and len(named) > room:
+            lines.append(f"- **Reproduced:** {len(named) - room} more claims in the table.")
     return lines
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _line(row: Row) -> str:
@@ -304,7 +314,7 @@ def _line(row: Row) -> str:
     link = name if row.profile is None else f"{{doc}}`chapters/{claim.chapter}`"
     shown = [
         f"{claim.statement}<br><small>{source}. Reproduced if {claim.rule}.</small>",
-        _paper(claim) + ("" if claim.from_memory or claim.paper is None else f" [{claim.tag}]"),
+        f"{_paper(claim)} [{claim.tag}]",
         _ours(row),
         str(row.record.n) if row.record and row.record.n else "",
         profile,
@@ -316,9 +326,9 @@ def _line(row: Row) -> str:
 
 def _paper(claim: Claim) -> str:
     """Return the paper's value as it may be printed."""
-    if claim.from_memory:
-        return records.NOT_AVAILABLE
-    return "direction only" if claim.paper is None else f"{claim.paper:g}"
+    if claim.paper is None:
+        return "direction only"
+    return records.NOT_AVAILABLE if claim.from_memory else f"{claim.paper:g}"
 
 
 def _ours(row: Row) -> str:
