@@ -7,22 +7,16 @@ reader who presses the button wants the source in `notebooks/`, whose defaults r
 Jupyter Book also puts thebe (live cells, through a server of others) on every page, declared twice,
 which is a script error in every browser.  The book has no live cells: those scripts are left out.
 
-The tables, figures and records that a chapter offers for download are copied beside the pages: the
-links stand in the output of cells, where Sphinx does not look for files.
-
 And the library's docstrings say in one line what an argument is (`x : what it is`), where numpydoc
 would put its type; the types are in the signatures.
 """
 
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
 EXECUTED, SOURCE = "/book/chapters/", "/notebooks/"
-RESULTS = "book/results"
 UNDERLINE = re.compile(r"^\s*-{3,}\s*$")
 ENTRY = re.compile(r"^(\s*)([\w.*, ]+?) : (.+)$")
 
@@ -57,16 +51,8 @@ def describe_arguments(
     lines[:] = rewritten
 
 
-def copy_results(app: Sphinx, exception: Exception | None) -> None:
-    """Copy book/results of the sources to the same place in the HTML."""
-    results = Path(app.srcdir) / RESULTS
-    if exception is None and results.is_dir():
-        shutil.copytree(results, Path(app.outdir) / RESULTS, dirs_exist_ok=True)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx: after the theme (501) has made its buttons, before napoleon."""
     app.connect("html-page-context", adapt_page, priority=900)
     app.connect("autodoc-process-docstring", describe_arguments, priority=400)  # napoleon: 500
-    app.connect("build-finished", copy_results)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
