@@ -82,7 +82,9 @@ def test_misspelt_data_set(book, capsys):
 
 
 def test_one_wrong_chapter_stops_all_before_any_runs(book):
+    assert main(["run", "01-first", "-p", "n_images", "-2", "-p", "eps", "-1e-3"]) == 0
     assert main(["run", "01-first", "02-second", "-p", "n_images", "4"]) == 0
+    assert book.ran.pop(0) == ("01-first", -2, None)
     assert book.ran == [("01-first", 4, None), ("02-second", 4, None)]
     book.ran.clear()
     assert main(["run", "all", "--profile", "cpu", "--device", "cpu"]) == 0

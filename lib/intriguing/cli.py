@@ -8,6 +8,7 @@ them, so that `--help` and every misuse answer at once.
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -155,6 +156,7 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                      metavar=("NAME", "VALUE"),
                      help="change one parameter, as in -p n_images 200 or -p eps 8/255; may be "
                           "repeated; `intriguing list CHAPTER` shows names and types")
+    one._negative_number_matcher = re.compile(r"-[\d.]")  # argparse takes -1e-3 for an option
     _device(one)
 
     one = _command(under, made, "build", book.build, "render the book as HTML",

@@ -47,9 +47,31 @@ def build(profile: str | None, say: Say) -> Path:
     ------
     SiteError : a warning or an error of Jupyter Book, or a dead link; older HTML stays in place.
     """
+    from filelock import FileLock, Timeout
+
+    require()
+    folder = paths.build_dir(profile or PUBLISHED)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "build.lock", timeout=0):
+            return _build(profile, folder, say)
+    except Timeout as error:
+        raise SiteError(f"another build is at work in {folder}: wait for its end") from error
+
+
+def require() -> None:
+    """Make sure that Jupyter Book is installed.
+
+    Raises
+    ------
+    UserError : it is not; the message says how to get it.
+    """
     if importlib.util.find_spec("jupyter_book") is None:
         raise UserError("the HTML needs Jupyter Book: pip install -r requirements.txt")
-    folder = paths.build_dir(profile or PUBLISHED)
+
+
+def _build(profile: str | None, folder: Path, say: Say) -> Path:
+    """Stage, render, look for dead links, and put the HTML in place."""
     source = stage(profile, say)
     say("rendering the pages (about half a minute)")
     output = folder / "jupyter-book"

@@ -119,6 +119,7 @@ def build(options: argparse.Namespace) -> int:
         settings = _settings(options)
     from intriguing.book import pages, runner, site
 
+    site.require()
     if _gates(strict=False) != RIGHT:
         raise Failed("nothing was built, because a gate failed")
     shelf, waiting = runner.built(options.profile or ""), []

@@ -62,11 +62,11 @@ def zoo_train(options: argparse.Namespace) -> int:
                  for seed in options.seeds for name in names]
     except ValueError as error:
         raise UserError(str(error)) from error
-    with working():
-        try:
+    try:
+        with working():
             zoo.ensure(specs, device=options.device, log=say)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
     print(f"{len(specs)} networks are in the store")
     return RIGHT
 
@@ -99,8 +99,7 @@ def data_fetch(options: argparse.Namespace) -> int:
     with working():
         for name in options.name:
             say(f"{name}: fetching")
-            data.fetch(name)
-            print(f"{name}: here")
+            print(f"{name}: {data.fetch(name)}", flush=True)
     return RIGHT
 
 
