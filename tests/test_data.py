@@ -68,7 +68,9 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    mode = {".tar": "w", ".tgz": "w:gz", ".gz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}[path.suffix]
+    mode = {".tar": "w", ".tgz": "w:gz", ".gz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}[
+        path.suffix.lower()
+    ]
     with tarfile.open(path, mode) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -91,6 +93,7 @@ WRITERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
     "pets.tar.gz": write_tar,
     "pets.tar.xz": write_tar,
     "pets.tar.bz2": write_tar,
+    "PETS.TAR.GZ": write_tar,
     "pets": write_folder,
 }
 
@@ -328,6 +331,7 @@ def test_classes_are_kept_and_relabelled_in_the_order_given(book: Path, tmp_path
         ({"classes": "cat"}, "classes must be a list"),
         ({"classes": ["cta"]}, "no class 'cta': did you mean cat"),
         ({"classes": [3]}, "no class 3: labels are 0 to 2"),
+        ({"classes": [1.5]}, "no class 1.5: labels are 0 to 2"),
         ({"classes": ["cat", 0]}, "names a class twice"),
         ({"split": "tran"}, "no split 'tran': did you mean train"),
     ],
@@ -574,6 +578,26 @@ def test_a_flipped_byte_in_a_compressed_archive(book: Path, tmp_path: Path) -> N
                 data.load(path, split)
 
 
+def test_a_zip_packed_in_an_unknown_way(book: Path, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "pets.zip", {"train/cat/0.png": png(picture(0))})
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        content[content.index(mark) + offset] = 9  # Deflate64, which Windows writes above 2 GB
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="pets.zip is packed in a way Python cannot read"):
+        data.load(path, "train")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
+def test_a_file_without_permission(book: Path, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "own.npz")
+    path.chmod(0)
+    with pytest.raises(UserError, match="own.npz cannot be read: Permission denied"):
+        data.load(path, "train")
+
+
 def test_links_doubles_and_passwords(book: Path, tmp_path: Path) -> None:
     path = tmp_path / "link.tar"
     with tarfile.open(path, "w") as archive:
@@ -696,6 +720,9 @@ def test_a_changed_archive_is_decoded_again(book: Path, tmp_path: Path) -> None:
     assert len(data.load(folder, "train")) == 12
     write_folder(folder, tree(5))
     assert len(data.load(folder, "train")) == 15
+    (folder / "train" / "fox").mkdir()
+    with pytest.raises(UserError, match="fox"):
+        data.load(folder, "train")
 
 
 def test_processes_that_ask_together_decode_once(book: Path, tmp_path: Path) -> None:

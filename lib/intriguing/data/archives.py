@@ -19,7 +19,7 @@ from intriguing.data.images import Stack
 from intriguing.errors import UserError, nearest
 
 LAYOUT = "split/class/file, such as train/cat/1.png"
-TAR_ENDINGS = (".tgz", ".txz", ".tbz2", ".tzst")
+TAR_ENDINGS = (".tgz", ".txz", ".tbz2")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
@@ -28,8 +28,8 @@ Member = tuple[str, bool, Callable[[], bytes]]  # name, is a folder, read its co
 
 def is_archive(path: Path) -> bool:
     """Say whether the name ends like one of the archives that `read_archive` reads."""
-    name = path.name.lower()
-    return name.endswith((".zip", *TAR_ENDINGS)) or ".tar" in path.suffixes[-2:]
+    path = Path(path.name.lower())
+    return path.suffix in (".zip", *TAR_ENDINGS) or ".tar" in path.suffixes[-2:]
 
 
 def read_archive(path: Path, split: str, size: int | None = None) -> Decoded:
@@ -60,6 +60,8 @@ def read_archive(path: Path, split: str, size: int | None = None) -> Decoded:
         raise UserError(
             f"{path} is truncated or damaged ({type(error).__name__}: {error}): get it again."
         ) from error
+    except NotImplementedError as error:
+        raise UserError(f"{path} is packed in a way Python cannot read: {error}.") from error
     return stack.finish(tree.classes(split))
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 
 from intriguing import paths
 from intriguing.data.arrays import Decoded
+from intriguing.errors import UserError
 
 RECIPE = 1  # raise it when decoding changes: older cache files are then no longer found
 
@@ -105,6 +106,10 @@ def file_sha256(path: Path, *, again: bool = False) -> str:
     ----------
     path : the file.
     again : compute it even if it is remembered, as `verify` does.
+
+    Raises
+    ------
+    UserError : the file cannot be read.
     """
     stat = path.stat()
     entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -113,8 +118,11 @@ def file_sha256(path: Path, *, again: bool = False) -> str:
     known = _remembered(memory).get(name, {})
     if not again and "sha256" in known and known.items() >= entry.items():
         return known["sha256"]
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     if _writable(memory.parent):
         with FileLock(memory.with_suffix(".lock")):
             content = {**_remembered(memory), name: {**entry, "sha256": digest}}
@@ -131,7 +139,19 @@ def _remembered(memory: Path) -> dict[str, dict]:
     return content if isinstance(content, dict) else {}
 
 
+def folder_sha256(folder: Path) -> str:
+    """Return a `listing_sha256` of all files and folders below a folder, links followed."""
+    found = []
+    for inner, folders, files in os.walk(folder, followlinks=True):
+        found += [Path(inner, name) for name in (*folders, *files)]
+    return listing_sha256(found, folder)
+
+
 def listing_sha256(files: list[Path], base: Path) -> str:
     """Return a hash of names, sizes and times of many files, which stands for their content."""
-    rows = [(f.relative_to(base).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    try:
+        stats = [(file.relative_to(base).as_posix(), file.stat()) for file in files]
+    except OSError as error:  # a link to nowhere, most likely
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    rows = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()

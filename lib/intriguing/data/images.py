@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from intriguing.data.arrays import Decoded, check_labels
 from intriguing.errors import UserError
@@ -35,6 +35,8 @@ def decode(content: bytes, member: str, size: int | None = None) -> np.ndarray:
             pixels = np.asarray(image)
     except UserError:
         raise
+    except UnidentifiedImageError as error:  # its message is the address of our buffer
+        raise UserError(f"{member} is not a readable image: replace or remove it.") from error
     except Exception as error:  # Pillow's plugins raise almost anything on damaged input
         raise UserError(f"{member} is not a readable image ({error}): replace it.") from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

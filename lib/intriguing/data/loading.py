@@ -103,16 +103,19 @@ def load(
 
 def _looks_like_path(name: str) -> bool:
     path = Path(name)
-    return len(path.parts) > 1 or path.suffix == ".npz" or archives.is_archive(path)
+    return len(path.parts) > 1 or path.suffix.lower() == ".npz" or archives.is_archive(path)
 
 
 def _check_numbers(n: int | None, seed: int, size: int | None) -> None:
     for what, value, least in (("n", n, 1), ("seed", seed, 0), ("size", size, 1)):
         if value is None and what != "seed":
             continue
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < least or value >= 2**32:
+        if not _is_whole(value) or not least <= value < 2**32:
             raise ValueError(f"{what} must be a whole number of at least {least}, not {value!r}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _known(source: catalog.Source, split: str, size: int | None) -> Decoded:
@@ -160,9 +163,7 @@ def _own(path: Path, split: str, size: int | None) -> Decoded:
     if not path.exists():
         raise UserError(f"there is no file or folder {path}: check the path, or start it with /.")
     if path.is_dir():
-        files = sorted(file for file in (path / split).glob("**/*") if file.is_file())
-        digest = cache.listing_sha256(files, path)
-        return _container(path, split, size, digest, path.name)
+        return _container(path, split, size, cache.folder_sha256(path), path.name)
     return _container(path, split, size, cache.file_sha256(path), path.name)
 
 
@@ -200,10 +201,10 @@ def _kept_labels(
             if wanted not in names:
                 raise ValueError(f"{shown} has no class {wanted!r}: {nearest(wanted, names)}")
             kept.append(names.index(wanted))
-        elif 0 <= wanted < len(names):
+        elif _is_whole(wanted) and 0 <= wanted < len(names):
             kept.append(int(wanted))
         else:
-            raise ValueError(f"{shown} has no class {wanted}: labels are 0 to {len(names) - 1}.")
+            raise ValueError(f"{shown} has no class {wanted!r}: labels are 0 to {len(names) - 1}.")
     if len(set(kept)) < len(kept):
         raise ValueError(f"classes {list(classes)!r} names a class twice.")
     return kept
