@@ -13,7 +13,7 @@ from intriguing.book.house import load
 
 NAME = "02-lbfgs"
 BOOTSTRAP = "import intriguing"
-CODE = 'run.table("errors", df)\nrun.figure("hist", fig)'
+CODE = 'run.card()\nrun.table("errors", df)\nrun.figure("hist", fig)'
 RECORD = {
     "name": "distortion", "value": 0.0621, "low": 0.06, "high": 0.064, "n": 1000,
     "unit": "RMS distortion", "method": "BCa", "seeds": [0], "checkpoints": [], "parameters": None,
@@ -50,6 +50,10 @@ def source_notebook():
              tags=["parameters"]),
         code(CODE, **DESCRIBED),
         text("See [the table](../results/02-lbfgs/errors.csv)."),
+        text("## What to notice\n\nMuch."),
+        *(text(f"```{{exercise-start}}\n:label: e{i}\n```\n```{{solution-start}} e{i}\n```")
+          for i in range(3)),
+        code("run.finish()\nrun.provenance()"),
     ]}
 
 
@@ -182,6 +186,21 @@ def test_bootstraps_that_differ(book):
     one(book.found(checks.same_bootstrap), "no bootstrap cell")
 
 
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("run.card()", "run", "run card"), ("run.provenance()", "run", "provenance"),
+    ("What to notice", "Results", "What to notice"), ("{exercise-start}", "{note}", "0 exercises"),
+    ("{solution-start} e1", "{note}", "3 exercises and 2 solutions")])
+def test_a_chapter_that_leaves_the_template(book, old, new, message):
+    assert book.found(checks.template_followed) == []
+    book.source = json.loads(json.dumps(book.source).replace(old, new))
+    one(book.found(checks.template_followed), f"error: notebooks/{NAME}.ipynb", message)
+
+
+def test_a_long_chapter_is_noted(book):
+    book.source["cells"][1:1] = [text("More.")] * 40
+    one(book.found(checks.template_followed), "note", "50 cells")
+
+
 def spoil_count(page):
     page["cells"][4]["execution_count"] = 7
 
@@ -257,10 +276,10 @@ def test_a_page_without_source_or_profile(book):
 
 def test_figures_need_caption_and_alt_text(book):
     assert book.found(checks.figures_described) == []
-    for nb in (book.source, book.page):
-        nb["cells"][-2]["metadata"] = {"mystnb": {"figure": {"caption": "A histogram"}}}
+    for nb, number in ((book.source, 3), (book.page, 4)):
+        nb["cells"][number]["metadata"] = {"mystnb": {"figure": {"caption": "A histogram"}}}
     one(book.found(checks.figures_described), "error", f"{NAME}.ipynb, cell 5", "image.alt")
-    book.source["cells"][-2]["metadata"] = DESCRIBED
+    book.source["cells"][3]["metadata"] = DESCRIBED
     assert book.found(checks.figures_described) == [], "a caption added since counts: it is prose"
 
 

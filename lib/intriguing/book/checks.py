@@ -19,6 +19,7 @@ from intriguing.book.house import LEVELS, SCORECARD, House, Problem, code, load,
 from intriguing.errors import UserError, nearest
 
 REQUIRED_PROFILES = chapters.SCALES
+MOST_CELLS = 45  # about 40, says the design
 _TRACEBACK = "Traceback (most recent call last)"
 _RESULT = re.compile(r"(?<![\w.-])(?:\.\.?/|/)*(?:book/)?results/([\w.-]+)/([\w.*-]*[\w*])")
 _WRITES = re.compile(r"\brun\.(table|figure)\(\s*[\"']([\w.-]+)[\"']")
@@ -90,6 +91,26 @@ def same_bootstrap(house: House) -> Iterator[Problem]:
     for name, (number, text) in first.items():
         if text != usual:
             yield Problem("error", source(name, number), f"the bootstrap differs from {model}'s")
+
+
+def template_followed(house: House) -> Iterator[Problem]:
+    """A chapter has run card, What to notice, exercises with solutions, provenance at the end."""
+    for name, nb in house.sources.items():
+        cells = [source_of(cell) for _, cell in code(nb)]
+        words = "\n".join(source_of(c) for c in nb["cells"] if c.get("cell_type") == "markdown")
+        if not any(".card()" in cell for cell in cells):
+            yield Problem("error", source(name), "shows no run card: call run.card()")
+        if not cells or ".provenance()" not in cells[-1]:
+            yield Problem("error", source(name), "does not end with run.provenance()")
+        if not re.search(r"^#+\s.*what to notice", words, flags=re.IGNORECASE | re.MULTILINE):
+            yield Problem("error", source(name), "has no heading 'What to notice'")
+        exercises, solutions = (
+            re.findall(rf"\{{{kind}(?:-start)?\}}", words) for kind in ("exercise", "solution"))
+        if not 3 <= len(exercises) <= 5 or len(solutions) != len(exercises):
+            yield Problem("error", source(name), f"has {len(exercises)} exercises and "
+                          f"{len(solutions)} solutions: 3 to 5, each with its solution")
+        if len(nb["cells"]) > MOST_CELLS:
+            yield Problem("note", source(name), f"has {len(nb['cells'])} cells: split it?")
 
 
 # ---------------------------------------------------------------- published pages
@@ -341,9 +362,9 @@ def _files(node: Any) -> Iterator[str]:
 # ---------------------------------------------------------------- all of them
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
-    readable, sources_without_outputs, profiles_fit, same_bootstrap, executed_in_order, fresh,
-    figures_described, numbers_from_records, claims_measured, results_present, scorecard_current,
-    contents_match,
+    readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
+    executed_in_order, fresh, figures_described, numbers_from_records, claims_measured,
+    results_present, scorecard_current, contents_match,
 )
 
 
