@@ -1,0 +1,9 @@
+"""Attacks: pure functions over (model, pixels, labels), one family a file."""
+
+from .common import AttackResult, check_inputs, predict
+from .lbfgs import global_c, lbfgs
+from .targets import TARGET_MODES, targets
+
+__all__ = [
+    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "predict", "targets",
+]  # fmt: skip

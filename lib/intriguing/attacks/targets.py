@@ -1,0 +1,62 @@
+"""Which class a targeted attack aims at. The paper does not say which its tables used."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .common import check_inputs
+
+TARGET_MODES = ("random", "fixed", "all", "nearest")
+
+
+def targets(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    mode: str = "random",
+    seed: int = 0,
+    label: int | None = None,
+) -> Tensor:
+    """Target labels for images x (N, C, H, W) of classes y (N,).
+
+    mode : "random", a wrong class drawn evenly with `seed`;
+        "fixed", the class `label` ("ostrich" in the paper's AlexNet figure), and for images of
+        that class the next one;
+        "nearest", the wrong class whose linearised boundary is closest, argmin over k of
+        (z_y - z_k) / ||grad(z_y - z_k)||_2, exact for a linear model without a box;
+        "all", every wrong class.
+    Returns (N,) int64, for "all" (N, K - 1) with the classes in ascending order.
+    Raises ValueError for an unknown mode, a missing or impossible label, and bad input.
+    """
+    classes = check_inputs(model, x, y)
+    if mode == "random":
+        generator = torch.Generator().manual_seed(seed)
+        shift = torch.randint(1, classes, (len(y),), generator=generator).to(y.device)
+        return (y + shift) % classes
+    if mode == "fixed":
+        if label is None or not 0 <= label < classes:
+            raise ValueError(f"mode 'fixed' needs a label in 0..{classes - 1}, not {label}")
+        return torch.where(y == label, (y + 1) % classes, label)
+    if mode == "all":
+        every = torch.arange(classes, device=y.device).expand(len(y), -1)  # (N, K)
+        return every[every != y[:, None]].view(len(y), classes - 1)
+    if mode == "nearest":
+        return _nearest(model, x, y, classes)
+    raise ValueError(f"mode must be one of {', '.join(TARGET_MODES)}, not {mode!r}")
+
+
+def _nearest(model: nn.Module, x: Tensor, y: Tensor, classes: int, batch: int = 500) -> Tensor:
+    parts = []
+    for images, labels in zip(x.split(batch), y.split(batch), strict=True):
+        distance = images.new_full((len(images), classes), torch.inf)
+        for k in range(classes):
+            pixels = images.clone().requires_grad_()
+            logits = model(pixels)
+            gap = logits.gather(1, labels[:, None]).squeeze(1) - logits[:, k]
+            (g,) = torch.autograd.grad(gap.sum(), pixels)
+            distance[:, k] = gap.detach() / g.flatten(1).norm(dim=1)
+        distance.scatter_(1, labels[:, None], torch.inf)  # the class itself: 0 / 0
+        parts.append(distance.argmin(1))
+    return torch.cat(parts)
