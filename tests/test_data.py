@@ -598,6 +598,20 @@ def test_a_file_without_permission(book: Path, tmp_path: Path) -> None:
         data.load(path, "train")
 
 
+def test_a_folder_of_links(book: Path, tmp_path: Path) -> None:
+    real = write_folder(tmp_path / "real", tree())
+    linked = tmp_path / "linked" / "train"
+    linked.mkdir(parents=True)
+    for label in CLASSES:
+        (linked / label).symlink_to(real / "train" / label)
+    assert data.load(linked.parent, "train").sha256 == data.load(real, "train").sha256
+    write_folder(real, {"train/cat/9.png": png(picture(9))})
+    assert len(data.load(linked.parent, "train")) == 13
+    (real / "train/cat/8.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match="8.png cannot be read: No such file"):
+        data.load(linked.parent, "train")
+
+
 def test_links_doubles_and_passwords(book: Path, tmp_path: Path) -> None:
     path = tmp_path / "link.tar"
     with tarfile.open(path, "w") as archive:
