@@ -89,6 +89,15 @@ def test_parameters_that_differ_from_the_profile_are_noticed(root, changed):
     assert begin().head["modified"] is False
 
 
+def test_parameters_that_differ_from_the_default_are_noticed(root):
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [],
+            "source": ['profile = "smoke"\n', "n_images = 5\n", "tol: float = 1/3\n", "k = (1, 2)"]}
+    (root / f"notebooks/{CHAPTER}.ipynb").write_text(json.dumps({"cells": [cell]}))
+    assert begin(tol=1 / 3, k=(1, 2)).head["modified"] is False
+    assert begin(tol=0.5, k=(1, 2)).head["modified"] is True
+    assert begin(tol=1 / 3, k=(1, 3)).head["modified"] is True
+
+
 def test_an_unknown_profile_vouches_for_nothing(root):
     run = records.start(CHAPTER, profile="mine", parameters={}, seeds=[], device="cpu")
     assert run.head["modified"] is True

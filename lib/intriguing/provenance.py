@@ -1,5 +1,7 @@
 """Where a result comes from: the commit, the profile, and how both are shown on a page."""
 
+import ast
+import json
 import math
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -109,13 +111,34 @@ def plain(value: Any) -> Any:
 
 
 def modified(chapter: str, profile: str, values: Mapping[str, Any]) -> bool:
-    """Say whether a parameter differs from what the profile file sets for this chapter."""
+    """Say whether a parameter differs from the chapter's default or, before that, its profile's."""
     file = paths.profiles_dir() / f"{profile}.yml"
     try:
-        expected = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(chapter) or {}
+        scale = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(chapter) or {}
     except FileNotFoundError:
         return True  # a profile nobody knows cannot vouch for the numbers
-    return any(not _same(values[k], v) for k, v in expected.items() if k in values)
+    expected = {**_defaults(chapter), **scale, "profile": profile}
+    return any(not _same(values[key], value) for key, value in expected.items() if key in values)
+
+
+def _defaults(chapter: str) -> dict[str, Any]:
+    """Return the literals of the parameters cell; 8/255 as text, and {} without a source."""
+    try:
+        text = (paths.notebooks_dir() / f"{chapter}.ipynb").read_text(encoding="utf-8")
+        tagged = (c for c in json.loads(text)["cells"]
+                  if "parameters" in c.get("metadata", {}).get("tags", []))
+        body = ast.parse("".join(next(tagged)["source"])).body
+    except (OSError, ValueError, KeyError, StopIteration, SyntaxError):
+        return {}  # the gates say what is wrong with a source; a run by hand may have none
+    found = {}
+    for node in body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and node.value is not None:
+            try:
+                found[target.id] = ast.literal_eval(node.value)
+            except ValueError:
+                found[target.id] = ast.unparse(node.value)
+    return found
 
 
 def _same(value: Any, expected: Any) -> bool:

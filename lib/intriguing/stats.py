@@ -158,6 +158,7 @@ def mean_interval(
 
     Replicates are the rows, or the `clusters` (N,) (image numbers, say) when given.  Up to FEW of
     them: Student's t (seeds); more: BCa bootstrap (images).  A single replicate has no interval.
+    For success rates use :func:`wilson`: flags that are all equal would get an interval of width 0.
 
     Raises
     ------
