@@ -39,6 +39,7 @@ def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] =
 
 
 def overview(options: argparse.Namespace) -> int:
+    """Print the chapters with what is published and built, or the parameters of one."""
     from intriguing.book import chapters
 
     if options.chapter:
@@ -84,6 +85,7 @@ def _list_parameters(chapter: Any) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Execute chapters onto the shelf of the profile."""
     settings = _settings(options, options.parameter)
     from intriguing.book import runner
 
@@ -113,6 +115,7 @@ def _each(settings: list, work: Callable[[Any], str]) -> int:
 
 
 def build(options: argparse.Namespace) -> int:
+    """Pass the gates, run what is missing or stale, and render the pages."""
     settings = []
     if options.profile:
         options.chapter = ["all"]
@@ -140,6 +143,7 @@ def build(options: argparse.Namespace) -> int:
 
 
 def publish(options: argparse.Namespace) -> int:
+    """Put chapters into the book."""
     settings = _settings(options)
     from intriguing.book import publish
 
@@ -149,6 +153,7 @@ def publish(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
+    """Pass the gates and say what they found."""
     return _gates(options.strict, quiet=False)
 
 

@@ -9,6 +9,7 @@ from intriguing.errors import UserError, nearest
 
 
 def zoo_list(options: argparse.Namespace) -> int:
+    """Print the networks of the store."""
     from intriguing import paths, zoo
 
     with working():
@@ -27,6 +28,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def zoo_verify(options: argparse.Namespace) -> int:
+    """Check the files of the store; damage is a failure."""
     from intriguing import zoo
 
     with working():
@@ -40,6 +42,7 @@ def zoo_verify(options: argparse.Namespace) -> int:
 
 
 def zoo_remove(options: argparse.Namespace) -> int:
+    """Delete networks from the store."""
     from intriguing import zoo
 
     for key in options.key:
@@ -48,6 +51,7 @@ def zoo_remove(options: argparse.Namespace) -> int:
 
 
 def zoo_train(options: argparse.Namespace) -> int:
+    """Train the named networks, where they are missing."""
     check_device(options.device)
     from intriguing import data, zoo
     from intriguing.training import RECIPES
@@ -84,6 +88,7 @@ def _known_data(names: Iterable[str], known: Iterable[str], paths_allowed: bool 
 
 
 def data_list(options: argparse.Namespace) -> int:
+    """Print the data sets that have a name."""
     from intriguing import data
 
     with working():
@@ -93,6 +98,7 @@ def data_list(options: argparse.Namespace) -> int:
 
 
 def data_fetch(options: argparse.Namespace) -> int:
+    """Download data sets."""
     from intriguing import data
 
     _known_data(options.name, data.sources())
@@ -104,6 +110,7 @@ def data_fetch(options: argparse.Namespace) -> int:
 
 
 def data_verify(options: argparse.Namespace) -> int:
+    """Check data sets against their checksums."""
     from intriguing import data
 
     _known_data(options.name, data.sources())
