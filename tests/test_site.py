@@ -1,5 +1,7 @@
 """Staged pages and the rendered book: banners, contents, and HTML only from a clean build."""
 
+import sys
+
 import nbformat
 import pytest
 import yaml
@@ -189,3 +191,10 @@ def test_without_jupyter_book_the_error_says_what_to_install(book, monkeypatch):
     monkeypatch.setattr(site.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install -r requirements.txt"):
         site.build("smoke", lambda _: None)
+
+
+def test_an_interrupted_build_leaves_no_process():
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(KeyboardInterrupt), site._running(command) as process:
+        raise KeyboardInterrupt
+    assert process.poll() is not None
