@@ -31,11 +31,11 @@ class BoxLBFGS:
     Parameters
     ----------
     start : (B, D) float tensor inside the box; the first points to evaluate, `self.trial`.
-    lower, upper : float or (B, D) tensor, the box.
+    lower, upper : the box, both floats or both (B, D) tensors.
     memory : curvature pairs kept per row.
     curvature : float or None. The Hessian of a quadratic part of the objective that is known
-        exactly (2 for ||x - x0||^2): it is the metric before any pair is seen and lets `reweight`
-        keep the pairs. None: the usual scaling by the newest pair.
+        exactly (2 for ||x - x0||^2, 0 for a linear part): it lets `reweight` keep the pairs and,
+        where positive, is the metric that the pairs correct. None: no such part.
 
     Use: evaluate value and gradient at `trial`, call `tell`, look at `accepted`, `decrease` and
     `stalled`, perhaps `restart` or `reweight` some rows, then call `ask` for the next `trial`.
@@ -58,7 +58,7 @@ class BoxLBFGS:
         self.pairs = new(rows, 2 * memory, size)  # s in the first half, y in the second
         self.gram = new(rows, 2 * memory, 2 * memory)  # inner products of all pairs
         self.slot = torch.zeros(rows, dtype=torch.int64, device=start.device)  # of the next pair
-        self.gamma = start.new_full((rows,), 1.0 if curvature is None else 1.0 / curvature)
+        self.gamma = start.new_full((rows,), 1.0 / curvature if curvature else 1.0)
         self.accepted = torch.zeros(rows, dtype=torch.bool, device=start.device)
         self.stalled, self.fresh = self.accepted.clone(), self.accepted.clone()
 
@@ -106,8 +106,10 @@ class BoxLBFGS:
             self._propose()
         return self.trial
 
-    def restart(self, rows: Tensor, start: Tensor) -> None:
+    def restart(self, rows: Tensor, start: Tensor, lower=None, upper=None) -> None:
         """Give `rows` (indices) a new problem that starts at `start` (len(rows), D)."""
+        if isinstance(self.lower, Tensor) and lower is not None:
+            self.lower[rows], self.upper[rows] = lower, upper
         self.x[rows] = self.trial[rows] = start
         self.f[rows] = torch.inf
         self.expected[rows] = self.decrease[rows] = 0
@@ -144,8 +146,8 @@ class BoxLBFGS:
         """Keep only `rows` (indices), in that order."""
         for name in self.ROWS:
             setattr(self, name, getattr(self, name)[rows])
-        if isinstance(self.upper, Tensor):
-            self.upper = self.upper[rows]
+        if isinstance(self.lower, Tensor):
+            self.lower, self.upper = self.lower[rows], self.upper[rows]
 
     def _forget(self, rows: Tensor) -> None:
         self.pairs[rows] = 0
@@ -168,7 +170,7 @@ class BoxLBFGS:
             torch.mul(vector, free, out=new[:, place])
         sy, yy = dot(new[:, 0], new[:, 1]), dot(new[:, 1], new[:, 1])
         curved = (sy > torch.finfo(sy.dtype).eps * yy)
-        if self.curvature is None:
+        if not self.curvature:
             self.gamma = torch.where(curved, sy / yy, self.gamma)
         keep = curved.nonzero().squeeze(1)
         first, second = self.slot[keep], self.slot[keep] + self.memory

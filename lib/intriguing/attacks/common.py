@@ -89,7 +89,7 @@ def predict(model: nn.Module, x: Tensor, *, batch: int = 1000) -> Tensor:
 
 
 def measure(model, x: Tensor, y: Tensor, x_adv: Tensor, target: Tensor | None, **search):
-    """Build the AttackResult of `x_adv`: norms and a fresh forward pass; `search` fills the rest."""
+    """The AttackResult of `x_adv`: norms, a fresh forward pass, and what `search` adds."""
     predicted = predict(model, x_adv)
     l2 = (x_adv - x).flatten(1).norm(dim=1)
     nothing = torch.zeros_like(y)

@@ -25,13 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .boxlbfgs import BoxLBFGS, dot
+from .boxlbfgs import BoxLBFGS
+from .bracket import Brackets
 from .common import AttackResult, check_inputs, measure
+from .penalties import PENALTIES
 
-PENALTIES = ("l2_squared", "l2", "l1")
-L2_SMOOTHING = 1e-3  # sqrt(||r||^2 + this^2): the unsquared norm has a kink at the start, r = 0
-W_RANGE = 1e8  # how far w may move from its first guess, either way
-GROWTH = 4.0  # factor on w until both a failing and a succeeding weight are known
 WORDS = ("running", "bracket closed", "already the target", "rounds used up",
          "weight out of range", "fixed c")  # fmt: skip
 
@@ -88,8 +86,10 @@ def lbfgs(
     check_inputs(model, x, y, target)
     _check_options(penalty, start, c)
     with torch.no_grad():
-        search = _Search(model, x, target, c, penalty, start, ftol, gtol, c_tol, max_rounds,
-                         max_iterations, memory)  # fmt: skip
+        search = _Search(
+            model, x, target, c, PENALTIES[penalty](), warm=start == "warm", ftol=ftol, gtol=gtol,
+            c_tol=c_tol, max_rounds=max_rounds, max_iterations=max_iterations, memory=memory,
+        )  # fmt: skip
         x_adv = search.run(batch, progress)
     reasons = tuple(WORDS[i] for i in search.reason.tolist())
     return measure(
@@ -107,7 +107,7 @@ def global_c(
     target: Tensor,
     success_rate: float = 1.0,
     points: int = 8,
-    rounds: int = 3,
+    rounds: int = 2,
     **options,
 ) -> AttackResult:
     """Attack all images with one c: the largest of a refined grid that reaches `success_rate`.
@@ -155,194 +155,19 @@ def _check_options(penalty: str, start: str, c) -> None:
 class _Search:
     """The attack on all images: answers (one entry an image) and the rows now under way."""
 
-    ROWS = ("who", "origin", "alive", "log_w", "guess", "low", "high", "margin_low", "margin_high",
-            "side", "rounds", "steps", "penalty_x", "loss_x", "margin_x", "best_penalty")  # fmt: skip
+    ROWS = ("who", "origin", "alive", "log_w", "steps", "penalty_x", "loss_x", "margin_x",
+            "best_penalty")  # fmt: skip
 
-    def __init__(self, model, x, target, c, penalty, start, ftol, gtol, c_tol, max_rounds,
+    def __init__(self, model, x, target, c, penalty, *, warm, ftol, gtol, c_tol, max_rounds,
                  max_iterations, memory):  # fmt: skip
-        self.model, self.shape, self.penalty, self.warm = model, x.shape[1:], penalty, start == "warm"
-        self.ftol, self.gtol, self.c_tol = ftol, gtol, math.log1p(c_tol)
+        self.model, self.shape, self.penalty, self.warm = model, x.shape[1:], penalty, warm
+        self.ftol, self.gtol, self.c_tol = ftol, gtol, c_tol
         self.max_rounds, self.max_iterations, self.memory = max_rounds, max_iterations, memory
         self.images, self.target = x.flatten(1), target  # (N, D), (N,)
-        n = len(x)
         self.fixed = c is not None
-        self.fixed_log_w = -torch.as_tensor(c if self.fixed else 1.0, dtype=x.dtype).log()
-        self.fixed_log_w = self.fixed_log_w.to(x.device).expand(n)
-        self.answer = self.images.clone()
-        self.w = x.new_ones(n)
+        self.fixed_log_w = -torch.as_tensor(c if self.fixed else 1.0).to(x).log().expand(len(x))
+        self.answer, self.w = self.images.clone(), x.new_ones(len(x))
         self.iterations, self.gradients, self.reason = (torch.zeros_like(target) for _ in range(3))
-
-    # -- the three penalties ---------------------------------------------------------------------
-
-    def _bounds(self, origin: Tensor):
-        """The box of the solver's variables: pixels, or for L1 the two parts of r."""
-        if self.penalty != "l1":
-            return 0.0, 1.0
-        return 0.0, torch.cat((1 - origin, origin), 1)
-
-    def _first(self, origin: Tensor) -> Tensor:
-        return torch.cat((origin, origin), 1) * 0 if self.penalty == "l1" else origin
-
-    def _pixels(self, v: Tensor, origin: Tensor) -> Tensor:
-        if self.penalty != "l1":
-            return v
-        up, down = v.chunk(2, 1)
-        return (origin + up - down).clamp_(0, 1)
-
-    def _penalise(self, v: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (B,) and gradient (B, D) of the penalty."""
-        if self.penalty == "l1":
-            return v.sum(1), torch.ones_like(v)
-        r = v - origin
-        square = dot(r, r)
-        if self.penalty == "l2_squared":
-            return square, r.mul_(2)
-        norm = (square + L2_SMOOTHING**2).sqrt()
-        return norm, r.div_(norm[:, None])
-
-    def _first_log_w(self, margin: Tensor, g: Tensor) -> Tensor:
-        """The weight that would bring a linear model to its boundary, where |grad| is halved."""
-        if self.penalty == "l2_squared":
-            w = 4 * -margin / dot(g, g)
-        else:
-            w = 2 / g.norm(dim=1, p=2 if self.penalty == "l2" else torch.inf)
-        return w.clamp(1e-10, 1e10).log()
-
-    # -- one tick --------------------------------------------------------------------------------
-
-    def _evaluate(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (B,), its gradient (B, D) and the target's margin (B,) at the solver's points."""
-        pixels = self._pixels(v, self.origin).view(-1, *self.shape)  # (B, C, H, W)
-        target = self.target[self.who]
-        with torch.enable_grad():
-            pixels.requires_grad_()
-            logits = self.model(pixels)
-            loss = F.cross_entropy(logits, target, reduction="none")
-            (g,) = torch.autograd.grad(loss.sum(), pixels)
-        logits, g = logits.detach(), g.flatten(1)
-        wanted = logits.gather(1, target[:, None]).squeeze(1)
-        others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
-        if self.penalty == "l1":
-            g = torch.cat((g, -g), 1)
-        return loss.detach(), g, wanted - others
-
-    def _tick(self) -> Tensor:
-        """Evaluate every row once and move it on; return the indices of rows that finished."""
-        solver, v = self.solver, self.solver.trial
-        loss, g, margin = self._evaluate(v)
-        penalty, grad = self._penalise(v, self.origin)
-        self.gradients[self.who] += self.alive
-        self._keep_best(v, penalty, margin)
-        starting = solver.f.isinf()
-        first = (starting & self.log_w.isnan()).nonzero().squeeze(1)
-        if len(first):
-            self.log_w[first] = self.guess[first] = self._first_log_w(margin[first], g[first])
-        w = self.log_w.exp()
-        f = torch.addcmul(penalty, w, loss)
-        solver.tell(f, grad.addcmul_(g, w[:, None]))
-        moved = solver.accepted
-        if len(first):  # a whole step would go to twice the boundary of the linear model
-            solver.step[first] = 0.5
-        self.steps += moved
-        for name, value in (("penalty_x", penalty), ("loss_x", loss), ("margin_x", margin)):
-            setattr(self, name, torch.where(moved, value, getattr(self, name)))
-        flat = moved & ~starting & (solver.decrease <= self.ftol * f.abs())
-        if self.gtol > 0:
-            flat |= ~starting & (solver.projected <= self.gtol)
-        over = flat | solver.stalled | (self.steps > self.max_iterations)
-        over |= moved & starting & (margin > 0)  # x itself is classified as the target
-        over = (over & self.alive).nonzero().squeeze(1)
-        return self._next_weight(over) if len(over) else over
-
-    def _keep_best(self, v: Tensor, penalty: Tensor, margin: Tensor) -> None:
-        if self.fixed:
-            return
-        better = ((margin > 0) & (penalty < self.best_penalty) & self.alive).nonzero().squeeze(1)
-        if len(better):
-            who = self.who[better]
-            self.best_penalty[better] = penalty[better]
-            self.answer[who] = self._pixels(v[better], self.origin[better])
-            self.w[who] = self.log_w[better].exp()
-
-    def _next_weight(self, rows: Tensor) -> Tensor:
-        """Move the weight of `rows`, whose minimisation ended; return those that are done."""
-        margin, log_w = self.margin_x[rows], self.log_w[rows]
-        won = margin > 0
-        self.iterations[self.who[rows]] += self.steps[rows].long() - 1
-        self.rounds[rows] += 1
-        # Illinois: an end that stays twice in a row counts half, or interpolation creeps
-        self.margin_low[rows] *= torch.where(won & (self.side[rows] > 0), 0.5, 1.0)
-        self.margin_high[rows] *= torch.where(~won & (self.side[rows] < 0), 0.5, 1.0)
-        self.side[rows] = won.to(margin.dtype) * 2 - 1
-        for end, here in (("high", won), ("low", ~won)):
-            for name, value in ((end, log_w), (f"margin_{end}", margin)):
-                column = getattr(self, name)
-                column[rows] = torch.where(here, value, column[rows])
-        reason = self._verdict(rows, won)
-        going = rows[reason == 0]
-        if len(going):
-            self._move_weight(going, self._propose(going))
-        done, reason = rows[reason != 0], reason[reason != 0]
-        self._finish(done, reason)
-        return done
-
-    def _verdict(self, rows: Tensor, won: Tensor) -> Tensor:
-        """Index into WORDS: why each of `rows` is done, 0 where it goes on."""
-        reason = torch.zeros_like(rows)
-        if self.fixed:
-            return reason + WORDS.index("fixed c")
-        far = (self.log_w[rows] - self.guess[rows]).abs() > math.log(W_RANGE)
-        reason[self.rounds[rows] >= self.max_rounds] = WORDS.index("rounds used up")
-        reason[far] = WORDS.index("weight out of range")
-        reason[self.high[rows] - self.low[rows] < self.c_tol] = WORDS.index("bracket closed")
-        at_x = won & (self.rounds[rows] == 1) & (self.iterations[self.who[rows]] == 0)
-        reason[at_x] = WORDS.index("already the target")
-        return reason
-
-    def _propose(self, rows: Tensor) -> Tensor:
-        """The next log w: grow or shrink until both ends are known, then interpolate margins."""
-        low, high = self.low[rows], self.high[rows]
-        share = -self.margin_low[rows] / (self.margin_high[rows] - self.margin_low[rows])
-        inside = low + (high - low) * share
-        # at least almost a tolerance from both ends: a guess beside an end can close the bracket
-        gap = torch.minimum(0.9 * self.c_tol + 0 * low, 0.5 * (high - low))
-        inside = torch.maximum(torch.minimum(inside, high - gap), low + gap)
-        grown = torch.where(high.isinf(), low + math.log(GROWTH), high - math.log(GROWTH))
-        return torch.where((high - low).isinf(), grown, inside)
-
-    def _move_weight(self, rows: Tensor, log_w: Tensor) -> None:
-        ratio = (log_w - self.log_w[rows]).exp()
-        self.log_w[rows] = log_w
-        if not self.warm:
-            self.steps[rows] = 0
-            self.solver.restart(rows, self._first(self.origin[rows]))
-            return
-        self.steps[rows] = 1
-        f = self.penalty_x[rows] + log_w.exp() * self.loss_x[rows]
-        _, grad = self._penalise(self.solver.x[rows], self.origin[rows])
-        self.solver.reweight(rows, ratio, f, grad)
-
-    # -- rows come and go ------------------------------------------------------------------------
-
-    def _finish(self, rows: Tensor, reason: Tensor) -> None:
-        who = self.who[rows]
-        self.reason[who] = reason
-        self.alive[rows] = False
-        last = rows if self.fixed else rows[self.best_penalty[rows].isinf()]
-        if len(last):
-            self.answer[self.who[last]] = self._pixels(self.solver.x[last], self.origin[last])
-            self.w[self.who[last]] = self.log_w[last].exp()
-        untouched = who[reason == WORDS.index("already the target")]
-        self.answer[untouched], self.w[untouched] = self.images[untouched], 0.0
-
-    def _admit(self, rows: Tensor, who: Tensor) -> None:
-        """Start images `who` in `rows`."""
-        self.who[rows], self.origin[rows], self.alive[rows] = who, self.images[who], True
-        nan = torch.full_like(self.w[who], torch.nan)
-        self.log_w[rows] = self.fixed_log_w[who] if self.fixed else nan
-        self.low[rows], self.high[rows], self.best_penalty[rows] = -torch.inf, torch.inf, torch.inf
-        for name in ("margin_low", "margin_high", "side", "rounds", "steps", "guess"):
-            getattr(self, name)[rows] = 0
 
     def run(self, batch: int, progress) -> Tensor:
         """Attack all images, at most `batch` at a time; return x_adv (N, C, H, W)."""
@@ -352,34 +177,146 @@ class _Search:
         for name in self.ROWS:
             setattr(self, name, self.images.new_zeros(len(rows)))
         self.who, self.origin, self.alive = rows.clone(), self.images[rows], rows >= 0
+        self.brackets = Brackets(len(rows), self.images, self.c_tol)
         self._admit(rows, rows)
-        first = self._first(self.origin)
-        self.solver = BoxLBFGS(first, *self._bounds(self.origin), memory=self.memory,
-                               curvature=2.0 if self.penalty == "l2_squared" else None)  # fmt: skip
+        self.solver = BoxLBFGS(
+            self.penalty.start(self.origin), *self.penalty.bounds(self.origin),
+            memory=self.memory, curvature=self.penalty.curvature,
+        )  # fmt: skip
         finished = 0
-        while finished < n:
-            finished += len(self._tick())
-            dead = (~self.alive).nonzero().squeeze(1)
-            if len(dead) >= max(1, len(self.alive) // 16):
-                if len(waiting):
-                    dead, who = dead[: len(waiting)], waiting[: len(dead)]
-                    waiting = waiting[len(who) :]
-                    self._admit(dead, who)
-                    self._rebound(dead)
-                else:
-                    self._compact(self.alive.nonzero().squeeze(1))
-                if progress:
-                    progress(finished, n)
-            if finished < n:
-                self.solver.ask()
-        return self.answer.view(n, *self.shape)
+        while True:
+            done = self._tick()
+            self.alive[done] = False
+            finished += len(done)
+            if finished == n:
+                return self.answer.view(n, *self.shape)
+            waiting = self._replace_dead(waiting)
+            if progress and len(done):
+                progress(finished, n)
+            self.solver.ask()
 
-    def _rebound(self, rows: Tensor) -> None:
-        self.solver.restart(rows, self._first(self.origin[rows]))
-        if self.penalty == "l1":
-            self.solver.upper[rows] = self._bounds(self.origin[rows])[1]
+    # -- one tick --------------------------------------------------------------------------------
 
-    def _compact(self, rows: Tensor) -> None:
+    def _evaluate(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (B,), its gradient (B, D) and the target's margin (B,) at the variables `v`."""
+        pixels = self.penalty.pixels(v, self.origin).view(-1, *self.shape)  # (B, C, H, W)
+        target = self.target[self.who]
+        with torch.enable_grad():
+            pixels = pixels.detach().requires_grad_()
+            logits = self.model(pixels)
+            loss = F.cross_entropy(logits, target, reduction="none")
+            (g,) = torch.autograd.grad(loss.sum(), pixels)
+        logits = logits.detach()
+        wanted = logits.gather(1, target[:, None]).squeeze(1)
+        others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
+        return loss.detach(), self.penalty.gradient(g.flatten(1)), wanted - others
+
+    def _tick(self) -> Tensor:
+        """Evaluate every row once and move it on; return the indices of rows that finished."""
+        solver, v = self.solver, self.solver.trial
+        loss, g, margin = self._evaluate(v)
+        penalty, grad = self.penalty(v, self.origin)
+        self.gradients[self.who] += self.alive
+        self._keep_best(v, penalty, margin)
+        starting = solver.f.isinf()
+        unweighted = (starting & self.log_w.isnan()).nonzero().squeeze(1)
+        if len(unweighted):
+            guess = self.penalty.first_weight(margin[unweighted], g[unweighted])
+            self.log_w[unweighted] = guess = guess.clamp(1e-10, 1e10).log()
+            self.brackets.guess[unweighted] = guess
+        w = self.log_w.exp()
+        f = torch.addcmul(penalty, w, loss)
+        solver.tell(f, grad.addcmul_(g, w[:, None]))
+        if len(unweighted):  # a whole step would go to twice the boundary of the linear model
+            solver.step[unweighted] = 0.5
+        moved = solver.accepted
+        self.steps += moved
+        for name, value in (("penalty_x", penalty), ("loss_x", loss), ("margin_x", margin)):
+            setattr(self, name, torch.where(moved, value, getattr(self, name)))
+        over = moved & (solver.decrease <= self.ftol * f.abs()) | solver.stalled
+        if self.gtol > 0:
+            over |= solver.projected <= self.gtol * w
+        over &= ~starting
+        over |= starting & (margin > 0) & (not self.fixed)  # x is classified as the target
+        over |= self.steps > self.max_iterations
+        over = (over & self.alive).nonzero().squeeze(1)
+        return self._end_of_weight(over) if len(over) else over
+
+    def _keep_best(self, v: Tensor, penalty: Tensor, margin: Tensor) -> None:
+        if self.fixed:
+            return
+        better = ((margin > 0) & (penalty < self.best_penalty) & self.alive).nonzero().squeeze(1)
+        if len(better):
+            who = self.who[better]
+            self.best_penalty[better] = penalty[better]
+            self.answer[who] = self.penalty.pixels(v[better], self.origin[better])
+            self.w[who] = self.log_w[better].exp()
+
+    # -- between weights -------------------------------------------------------------------------
+
+    def _end_of_weight(self, rows: Tensor) -> Tensor:
+        """Move the weight of `rows`, whose minimisation ended; return those that are done."""
+        self.iterations[self.who[rows]] += self.steps[rows].long() - 1
+        self.brackets.update(rows, self.log_w[rows], self.margin_x[rows])
+        reason = self._verdict(rows)
+        going, done, reason = rows[reason == 0], rows[reason != 0], reason[reason != 0]
+        if len(going):
+            self._move_weight(going, self.brackets.propose(going))
+        self.reason[self.who[done]] = reason
+        last = done if self.fixed else done[self.best_penalty[done].isinf()]
+        self.answer[self.who[last]] = self.penalty.pixels(self.solver.x[last], self.origin[last])
+        self.w[self.who[last]] = self.log_w[last].exp()
+        self.w[self.who[done[reason == WORDS.index("already the target")]]] = 0.0
+        return done
+
+    def _verdict(self, rows: Tensor) -> Tensor:
+        """Index into WORDS: why each of `rows` is done, 0 where it goes on."""
+        reason = torch.zeros_like(rows)
+        if self.fixed:
+            return reason + WORDS.index("fixed c")
+        tried = self.brackets.tried[rows]
+        reason[tried >= self.max_rounds] = WORDS.index("rounds used up")
+        reason[self.brackets.lost(rows, self.log_w[rows])] = WORDS.index("weight out of range")
+        reason[self.brackets.closed(rows)] = WORDS.index("bracket closed")
+        still = (tried == 1) & (self.iterations[self.who[rows]] == 0)
+        reason[still & (self.margin_x[rows] > 0)] = WORDS.index("already the target")
+        return reason
+
+    def _move_weight(self, rows: Tensor, log_w: Tensor) -> None:
+        ratio = (log_w - self.log_w[rows]).exp()
+        self.log_w[rows] = log_w
+        if not self.warm:
+            self.steps[rows] = 0
+            self.solver.restart(rows, self.penalty.start(self.origin[rows]))
+            return
+        self.steps[rows] = 1
+        f = self.penalty_x[rows] + log_w.exp() * self.loss_x[rows]
+        _, grad = self.penalty(self.solver.x[rows], self.origin[rows])
+        self.solver.reweight(rows, ratio, f, grad)
+
+    # -- rows come and go ------------------------------------------------------------------------
+
+    def _admit(self, rows: Tensor, who: Tensor) -> None:
+        """Start images `who` in `rows`."""
+        self.who[rows], self.origin[rows], self.alive[rows] = who, self.images[who], True
+        self.log_w[rows] = self.fixed_log_w[who] if self.fixed else torch.nan
+        self.best_penalty[rows], self.steps[rows] = torch.inf, 0
+        self.brackets.reset(rows)
+
+    def _replace_dead(self, waiting: Tensor) -> Tensor:
+        """Once a sixteenth of the rows is done, fill them or drop them; return who still waits."""
+        dead = (~self.alive).nonzero().squeeze(1)
+        if len(dead) < max(1, len(self.alive) // 16):
+            return waiting
+        if len(waiting):
+            dead, who = dead[: len(waiting)], waiting[: len(dead)]
+            self._admit(dead, who)
+            origin = self.origin[dead]
+            self.solver.restart(dead, self.penalty.start(origin), *self.penalty.bounds(origin))
+            return waiting[len(who) :]
+        keep = self.alive.nonzero().squeeze(1)
         for name in self.ROWS:
-            setattr(self, name, getattr(self, name)[rows])
-        self.solver.select(rows)
+            setattr(self, name, getattr(self, name)[keep])
+        self.brackets.select(keep)
+        self.solver.select(keep)
+        return waiting
