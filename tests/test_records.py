@@ -179,6 +179,26 @@ def test_a_remembered_paper_value_never_prints():
     assert f"{records.paper(0.062, 'Table 1', 'S+M'):.2f}" == "0.06"
 
 
+def test_the_shown_card_learns_the_time(root, monkeypatch):
+    import IPython.display
+
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown.append(data["text/markdown"])
+
+    def display(data, raw, display_id):
+        shown.append(data["text/markdown"])
+        return Handle()
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    run = begin()
+    run.card()._ipython_display_()
+    run.finish()
+    assert ["**time**" in text for text in shown] == [False, True]
+
+
 def test_training_time_counts_each_network_once(root):
     run = begin()
     base = {"base": "ef" * 32, "base_seconds": 100.0}

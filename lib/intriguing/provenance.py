@@ -24,6 +24,26 @@ class Markdown(str):
         return str(self)
 
 
+class Card(Markdown):
+    """A run card on a notebook's page, which learns at the end how long the run took."""
+
+    _handle: Any = None
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # only a notebook calls this
+
+        self._handle = display(_bundle(self), raw=True, display_id=True)
+
+    def update(self, text: str) -> None:
+        """Replace what is shown, if it is shown."""
+        if self._handle is not None:
+            self._handle.update(_bundle(text), raw=True)
+
+
+def _bundle(text: str) -> dict[str, str]:
+    return {"text/markdown": str(text), "text/plain": str(text)}
+
+
 def duration(seconds: float | None) -> str:
     """Return "42 s", "3 min 05 s" or "2 h 10 min"."""
     if seconds is None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from intriguing import paths
 from intriguing.errors import UserError, nearest
-from intriguing.provenance import Markdown, card, commit, modified, plain, provenance
+from intriguing.provenance import Card, Markdown, card, commit, modified, plain, provenance
 from intriguing.stats import Interval, decimals, format_interval
 
 SCHEMA = 1
@@ -148,6 +148,7 @@ class Run:
         self._records: dict[str, Record] = {}
         self._files: dict[str, tuple[str, ...]] = {}  # stem -> suffixes
         self._trained: dict[str, float] = {}  # key -> seconds its training took
+        self._card: Card | None = None
         # by hand a cell may run twice; under the runner a name that comes twice is a mistake
         self._strict = bool(os.environ.get("INTRIGUING_RESULTS", "").strip())
 
@@ -300,17 +301,20 @@ class Run:
         return Markdown(re.sub(r"\{\{|\}\}|\{([^{}]+)\}|[{}]", fill, template))
 
     def finish(self) -> dict[str, Any]:
-        """Write `record.json` and return its head (all but the records)."""
+        """Write `record.json`, put the time on the run card, and return the head."""
         self.head["seconds"] = round(self._clock() - self._begin, 2)
         self.head["training_seconds"] = round(sum(self._trained.values()), 2)
         content = {**self.head, "records": [asdict(record) for record in self.records]}
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         _write(self.folder / FILE, text.encode())
+        if self._card is not None:
+            self._card.update(card(self.head))
         return dict(self.head)
 
-    def card(self) -> Markdown:
-        """Return the run card: profile, device, seeds, and how long it took once that is known."""
-        return card(self.head)
+    def card(self) -> Card:
+        """Return the run card: profile, device, seeds, and the time, which `finish` fills in."""
+        self._card = Card(card(self.head))
+        return self._card
 
     def provenance(self) -> Markdown:
         """Return the closing table of a page: what was run, on what, when, and the files of it."""
