@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from intriguing.book import chapters
+from intriguing.book import chapters, parameters
 from intriguing.errors import UserError
 
 
@@ -45,7 +45,7 @@ def test_parameters_are_read_with_their_types_and_comments(chapter):
     ("x: int | None = 1", (int, type(None))), ("x = (1, 2)", (tuple,)), ("x = None", ()),
     ("x = 'a'  # str, not a float", (str,)), ("x = {'a': 1}", (dict,))])
 def test_types_come_from_default_annotation_and_comment(line, types):
-    assert chapters.parse_parameters(line, "here")["x"].types == types
+    assert parameters.parse(line, "here")["x"].types == types
 
 
 @pytest.mark.parametrize("source, wrong", [
@@ -55,7 +55,7 @@ def test_types_come_from_default_annotation_and_comment(line, types):
     ("x = [i for i in '1']", "x =")])
 def test_a_parameters_cell_holds_literals_only(source, wrong):
     with pytest.raises(UserError) as error:
-        chapters.parse_parameters(source, "01-first.ipynb")
+        parameters.parse(source, "01-first.ipynb")
     assert wrong in str(error.value) and "01-first.ipynb" in str(error.value)
 
 

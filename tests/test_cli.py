@@ -11,7 +11,7 @@ from test_site import change, executed
 
 import intriguing
 from intriguing import provenance
-from intriguing.book import publish, runner
+from intriguing.book import publish, runner, shelves
 from intriguing.cli import main
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
@@ -110,8 +110,8 @@ def test_a_failed_chapter_is_exit_1_and_the_others_run(book, capsys, monkeypatch
 
 
 def test_list_shows_chapters_and_parameters(book, capsys):
-    executed("01-first", "cpu", runner.published())
-    executed("01-first", "smoke", runner.built("smoke"), params="changed")
+    executed("01-first", "cpu", shelves.published())
+    executed("01-first", "smoke", shelves.built("smoke"), params="changed")
     assert main(["list"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "cpu 2026-01-02" in out[1] and "smoke 2026-01-02 (stale: parameters changed)" in out[1]
@@ -135,7 +135,7 @@ def test_publish_refuses_a_dirty_tree_unless_told(book, capsys, monkeypatch):
 
 
 def test_publish_costs_no_more_than_needed(book, capsys):
-    page = runner.published().page("01-first")
+    page = shelves.published().page("01-first")
 
     def done(*more):
         book.ran.clear()
@@ -153,14 +153,14 @@ def test_publish_costs_no_more_than_needed(book, capsys):
     assert done("--force")[1]
     change(book, "x = n_images + 1", "x = n_images + 2")
     # a run that holds in everything and came from a clean commit is taken as it is
-    executed("01-first", "cpu", runner.built("cpu"), dirty=True)
+    executed("01-first", "cpu", shelves.built("cpu"), dirty=True)
     assert done()[1]
     change(book, "x = n_images + 2", "x = n_images + 3")
-    executed("01-first", "cpu", runner.built("cpu"))
+    executed("01-first", "cpu", shelves.built("cpu"))
     text, ran = done()
     assert "taken from the run of 2026-01-02" in text and not ran
     assert "x = n_images + 3" in page.read_text(encoding="utf-8")
-    assert (runner.published().results / "01-first" / "t.csv").is_file()
+    assert (shelves.published().results / "01-first" / "t.csv").is_file()
 
 
 def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
@@ -175,11 +175,11 @@ def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
     assert main(["build", "--profile", "cpu"]) == 0
     assert built == [None, "cpu", "cpu"] and len(book.ran) == 2
     # a changed library runs a chapter again at smoke only
-    executed("01-first", "cpu", runner.built("cpu"), modules={"intriguing.errors": "0"})
+    executed("01-first", "cpu", shelves.built("cpu"), modules={"intriguing.errors": "0"})
     assert main(["build", "--profile", "cpu"]) == 0
     assert len(book.ran) == 2
     assert main(["build", "--profile", "smoke"]) == 0
-    executed("01-first", "smoke", runner.built("smoke"), modules={"intriguing.errors": "0"})
+    executed("01-first", "smoke", shelves.built("smoke"), modules={"intriguing.errors": "0"})
     book.ran.clear()
     assert main(["build", "--profile", "smoke"]) == 0
     assert book.ran == [("01-first", 3, None)]
@@ -228,7 +228,7 @@ def test_the_driver_imports_without_jupyter_book_and_torch(book):
     """What a bare GPU node has: papermill and ipykernel, none of the tools that render pages."""
     probe = ("import json\nfor name in ('jupyter_book', 'sphinx', 'pandas', 'matplotlib'):\n"
              "    sys.modules[name] = None\n"
-             "from intriguing.book import runner, publish\n"
+             "from intriguing.book import runner, shelves, publish\n"
              "print(json.dumps('torch' in sys.modules))")
     status, out, err = command(code=probe)
     assert (status, err) == (0, "") and json.loads(out) is False

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 import intriguing
-from intriguing.book import chapters, runner
+from intriguing.book import chapters, fingerprint, runner, shelves
 from intriguing.book.progress import CLEAR, Progress, clock
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
@@ -47,7 +47,7 @@ def run(book, name="01-first", profile="smoke", overrides=None, device=None):
     """Run a chapter of the tiny book; return (page, log)."""
     settings = chapters.resolve(chapters.find(name), profile, overrides)
     log = io.StringIO()
-    page = runner.run(settings, runner.built(profile), stream=log, device=device)
+    page = runner.run(settings, shelves.built(profile), stream=log, device=device)
     return page, log.getvalue()
 
 
@@ -88,8 +88,8 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert made["seconds"] > 0 and made["started"].endswith("+00:00") and made["versions"]["torch"]
     assert len(made["code"]) == 64 and "intriguing" in made["modules"]
 
-    injected = [c for c in page.cells if runner.INJECTED in c.metadata.get("tags", [])]
-    assert [c.metadata.tags for c in injected] == [[runner.INJECTED, "remove-input"]]
+    injected = [c for c in page.cells if fingerprint.INJECTED in c.metadata.get("tags", [])]
+    assert [c.metadata.tags for c in injected] == [[fingerprint.INJECTED, "remove-input"]]
     text = nbformat.writes(page)
     assert '"papermill"' not in text
     outputs = [o for c in page.cells if c.cell_type == "code" for o in c.outputs]
@@ -114,7 +114,7 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
 
 
 def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
-    shelf = runner.built("smoke")
+    shelf = shelves.built("smoke")
     shelf.pages.mkdir(parents=True)
     shelf.page("01-first").write_text("the former page")
     (shelf.results / "01-first").mkdir(parents=True)
@@ -223,4 +223,4 @@ def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
         assert told.splitlines()[-1].startswith("intriguing: interrupted")
         assert "Traceback" not in told
         assert tiny_book.files("notebooks") == {"_toc.yml", "pids"}
-    assert not runner.built("smoke").page("01-first").exists()
+    assert not shelves.built("smoke").page("01-first").exists()

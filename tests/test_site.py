@@ -6,7 +6,7 @@ import nbformat
 import pytest
 import yaml
 
-from intriguing.book import chapters, fingerprint, pages, runner, site
+from intriguing.book import chapters, fingerprint, pages, runner, shelves, site
 from intriguing.cli import main
 from intriguing.errors import UserError
 
@@ -43,10 +43,10 @@ def book(tiny_book):
 def executed(name, profile, shelf, **changes):
     """Put a page on a shelf as a run would have left it."""
     settings = chapters.resolve(chapters.find(name), profile)
-    source = runner.prepare(runner.read_notebook(settings.chapter.source))
+    source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
     page = nbformat.from_dict(source)
-    injected = nbformat.v4.new_code_cell("n_images = 50", metadata={"tags": [runner.INJECTED]})
-    injected["id"] = runner.INJECTED
+    injected = nbformat.v4.new_code_cell("n_images = 50", metadata={"tags": [fingerprint.INJECTED]})
+    injected["id"] = fingerprint.INJECTED
     page.cells.insert(2, injected)
     for count, cell in enumerate((c for c in page.cells if c.cell_type == "code"), start=1):
         cell.execution_count = count
@@ -59,7 +59,7 @@ def executed(name, profile, shelf, **changes):
     shelf.pages.mkdir(parents=True, exist_ok=True)
     (shelf.results / name).mkdir(parents=True, exist_ok=True)
     (shelf.results / name / "t.csv").write_text("a,b\n1,2\n")
-    runner.write_notebook(page, shelf.page(name))
+    shelves.write_notebook(page, shelf.page(name))
     return page
 
 
@@ -73,37 +73,37 @@ def change(book, old, new, name="01-first"):
 
 def shown(name="01-first", profile="cpu"):
     """Return the staged page's Markdown, in order, as one text."""
-    state = pages.status(name, runner.published(), profile)
+    state = pages.status(name, shelves.published(), profile)
     page = pages.annotated(state)
     nbformat.validate(page)
     return "\n".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
 
 
 def test_a_fresh_page_gets_its_settings_and_no_banner(book):
-    executed("01-first", "cpu", runner.published())
+    executed("01-first", "cpu", shelves.published())
     text = shown()
     assert "| `n_images` | `50` | `3` | int, images |" in text
     assert "admonition" not in text and "Library" not in text
 
 
 def test_changed_prose_is_carried_and_changed_code_is_not(book):
-    before = executed("01-first", "cpu", runner.published())
+    before = executed("01-first", "cpu", shelves.published())
     change(book, "One claim.", "Another claim.")
-    state = pages.status("01-first", runner.published(), "cpu")
+    state = pages.status("01-first", shelves.published(), "cpu")
     assert (state.stale, state.prose, state.code) == (False, True, False)
     assert "Another claim." in shown() and "stale" not in shown()
     change(book, "would stand here", "stands here")
-    state = pages.status("01-first", runner.published(), "cpu")
+    state = pages.status("01-first", shelves.published(), "cpu")
     assert (state.stale, state.code, state.parameters) == (True, True, False)
     text = shown()
     assert "One claim." in text and "Another claim." not in text
     assert "on 2026-01-02: code changed" in text and "publish 01-first --profile cpu" in text
     assert text.index("stale") > text.index("# A tiny chapter")
-    assert runner.read_notebook(runner.published().page("01-first")) == before  # never touched
+    assert shelves.read_notebook(shelves.published().page("01-first")) == before  # never touched
 
 
 def test_changed_parameters_library_and_profile_show(book):
-    executed("01-first", "cpu", runner.published(), modules={"intriguing.errors": "0"})
+    executed("01-first", "cpu", shelves.published(), modules={"intriguing.errors": "0"})
     text = shown()
     assert "Library changed since this run: `intriguing" in text and "admonition" not in text
     assert text.index("Library changed") > text.index("Settings of this run")  # by the run card
@@ -116,23 +116,23 @@ def test_changed_parameters_library_and_profile_show(book):
 
 
 def test_smoke_and_changed_parameters_are_said(book):
-    executed("01-first", "smoke", runner.published(), overrides={"n_images": 9})
+    executed("01-first", "smoke", shelves.published(), overrides={"n_images": 9})
     text = shown(profile="smoke")
     assert "Smoke run, numbers not comparable" in text
     assert "`n_images = 9`" in text
 
 
 def test_a_page_of_unknown_origin_is_stale(book):
-    page = executed("01-first", "cpu", runner.published())
+    page = executed("01-first", "cpu", shelves.published())
     del page.metadata["intriguing"]
-    runner.write_notebook(page, runner.published().page("01-first"))
+    shelves.write_notebook(page, shelves.published().page("01-first"))
     assert "not written by a run" in shown()
 
 
 def test_staging_takes_the_pages_of_the_build_and_no_others(book):
     book.add("02-second", CARD)
-    executed("01-first", "cpu", runner.built("cpu"))
-    executed("02-second", "cpu", runner.published())
+    executed("01-first", "cpu", shelves.built("cpu"))
+    executed("02-second", "cpu", shelves.published())
     (book.root / "LICENSE").write_text("free")
     said = []
     for profile, here, gone in (("cpu", "01-first", "02-second"), (None, "02-second", "01-first")):

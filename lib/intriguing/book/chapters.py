@@ -7,9 +7,8 @@ checked here, from the syntax tree of the `parameters` cell, before anything run
 import ast
 import difflib
 import json
-import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,10 @@ from typing import Any
 import yaml
 
 from intriguing import paths
+from intriguing.book import parameters
 from intriguing.errors import UserError, nearest
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
-
-_NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-            ast.Div: operator.truediv}
-_TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "tuple": tuple,
-          "dict": dict, "none": type(None)}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One assignment of a parameters cell: its name, default, comment and the types it takes."""
-
-    name: str
-    default: Any
-    comment: str
-    types: tuple[type, ...]  # empty: anything goes
-
-    def expects(self) -> str:
-        """Return the allowed types as words, such as "int or None"."""
-        names = ("None" if kind is type(None) else kind.__name__ for kind in self.types)
-        return " or ".join(names) or "anything"
 
 
 @dataclass(frozen=True)
@@ -49,7 +29,7 @@ class Chapter:
     name: str
     source: Path
     title: str
-    parameters: dict[str, Parameter]
+    parameters: dict[str, parameters.Parameter]
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -112,91 +92,18 @@ def read(source: Path) -> Chapter:
         raise UserError(
             f"{source.name} has {len(tagged)} cells tagged 'parameters': a chapter needs one"
         )
-    parameters = parse_parameters(_text(tagged[0]), where=source.name)
-    if not isinstance(parameters.get("profile", Parameter("", None, "", ())).default, str):
+    found = parameters.parse(_text(tagged[0]), where=source.name)
+    if "profile" not in found or found["profile"].types != (str,):
         raise UserError(f'{source.name} needs `profile = "smoke"` in its parameters cell')
     markdown = "\n".join(_text(cell) for cell in cells if cell.get("cell_type") == "markdown")
     heading = re.search(r"^# +(.+?)\s*$", markdown, flags=re.MULTILINE)
-    return Chapter(source.stem, source, heading[1] if heading else source.stem, parameters)
+    return Chapter(source.stem, source, heading[1] if heading else source.stem, found)
 
 
 def _text(cell: Mapping[str, Any]) -> str:
     """Return the source of a raw JSON cell, which may be a string or a list of lines."""
     source = cell.get("source", "")
     return source if isinstance(source, str) else "".join(source)
-
-
-def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
-    """Return the parameters that the code of a parameters cell assigns, in order.
-
-    The types of a parameter are those of its default, of its annotation and of the first words of
-    its comment (`# int or None, images`).
-
-    Raises
-    ------
-    UserError : a line that is not `name = literal`, or a name assigned twice.
-    """
-    lines, found = source.splitlines(), {}
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as error:
-        raise UserError(f"{where}: line {error.lineno} of the parameters cell is not Python") \
-            from error
-    for node in body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue  # a docstring
-        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else \
-            getattr(node, "target", None)
-        line = lines[node.lineno - 1].strip()
-        try:
-            if not isinstance(target, ast.Name) or isinstance(node, ast.AugAssign):
-                raise ValueError("not an assignment to a name")
-            default = literal(node.value)
-        except ValueError as error:
-            raise UserError(
-                f"{where}: the parameters cell holds `{line}`; a parameter is `name = literal`"
-            ) from error
-        if target.id in found:
-            raise UserError(f"{where}: the parameters cell assigns {target.id!r} twice")
-        comment = lines[node.end_lineno - 1].encode()[node.end_col_offset:].decode()
-        comment = comment.strip().removeprefix("#").strip()
-        said = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
-        types = _types(default, f"{said} {comment.split(',')[0]}")
-        found[target.id] = Parameter(target.id, default, comment, types)
-    return found
-
-
-def literal(node: ast.AST) -> Any:
-    """Return the value of a literal; arithmetic of numbers such as `8/255` counts as one.
-
-    Raises
-    ------
-    ValueError : anything with a name or a call in it, or a division by zero.
-    """
-    if isinstance(node, ast.BinOp) and type(node.op) in _NUMBERS:
-        left, right = literal(node.left), literal(node.right)
-        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in (left, right)):
-            try:
-                return _NUMBERS[type(node.op)](left, right)
-            except (ZeroDivisionError, OverflowError) as error:
-                raise ValueError(str(error)) from error
-        raise ValueError("arithmetic of something that is not a number")
-    if isinstance(node, ast.List | ast.Tuple):
-        values = [literal(item) for item in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    return ast.literal_eval(node)  # constants, signs, dicts; raises ValueError for the rest
-
-
-def _types(default: Any, words: str) -> tuple[type, ...]:
-    """Return the types a parameter takes: its default's, and those that its line names."""
-    said = [_TYPES[word] for word in re.findall(r"[a-z]+", re.sub(r"\[.*?\]", "", words.lower()))
-            if word in _TYPES]
-    nothing = type(None)
-    if default is None:
-        return (*dict.fromkeys(kind for kind in said if kind is not nothing), nothing) \
-            if said else ()
-    own = float if type(default) is int and float in said else type(default)  # `1  # float, ...`
-    return tuple(dict.fromkeys([own, *(said if nothing in said else [])]))
 
 
 # ---------------------------------------------------------------- profiles
@@ -290,7 +197,7 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
                         + (hint if close else f"it has {valid}"))
     parameter = chapter.parameters[name]
     for kind in parameter.types:
-        fits, converted = _fit(value, kind, parameter.default)
+        fits, converted = parameters.fit(value, kind, parameter.default)
         if fits:
             return converted
     if not parameter.types:
@@ -299,35 +206,6 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
         f"{name} of {chapter.name}{origin} takes {parameter.expects()} (default "
         f"{parameter.default!r}), not {value!r} ({type(value).__name__})"
     )
-
-
-def _fit(value: Any, kind: type, default: Any) -> tuple[bool, Any]:
-    """Say whether `value` is a `kind`, and return it as one."""
-    if isinstance(value, bool) and kind is not bool:
-        return False, value  # bool is an int to Python, and never meant as one
-    if kind is float and isinstance(value, int):
-        return True, float(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 and 8/255 as text
-        try:
-            number = literal(ast.parse(value, mode="eval").body)
-        except (ValueError, SyntaxError):
-            return False, value
-        is_number = isinstance(number, int | float) and not isinstance(number, bool)
-        return is_number, float(number) if is_number else value
-    if kind in (list, tuple) and isinstance(value, list | tuple):
-        return _fit_items(value, kind, default)
-    return isinstance(value, kind), value
-
-
-def _fit_items(value: Sequence, kind: type, default: Any) -> tuple[bool, Any]:
-    """Check the items of a list against those of the default, where these agree on one type."""
-    kinds = {type(item) for item in default} if isinstance(default, list | tuple) else set()
-    if kinds == {int, float}:
-        kinds = {float}
-    if len(kinds) != 1:
-        return True, kind(value)
-    fitted = [_fit(item, next(iter(kinds)), next(iter(default))) for item in value]
-    return all(fits for fits, _ in fitted), kind(item for _, item in fitted)
 
 
 def parse_value(chapter: Chapter, name: str, text: str) -> Any:
@@ -342,7 +220,7 @@ def parse_value(chapter: Chapter, name: str, text: str) -> Any:
         is_path = ("/" in text or "\\" in text or Path(text).suffix) and Path(text).exists()
         return check(chapter, name, str(Path(text).absolute()) if is_path else text)
     try:
-        value = literal(ast.parse(text.strip(), mode="eval").body)
+        value = parameters.literal(ast.parse(text.strip(), mode="eval").body)
     except (ValueError, SyntaxError, RecursionError):
         try:
             value = yaml.safe_load(text)

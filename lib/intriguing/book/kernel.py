@@ -57,7 +57,7 @@ def own_kernel(environment: Mapping[str, str]) -> Iterator[Any]:
         variables = {**environment, "IPYTHONDIR": str(Path(tmp, "ipython"))}
         specification = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
-                     "--log-level=40",  # else a warning about TCP on every start
+                     "--log-level=50",  # else words about TCP and about being shut down
                      "--HistoryManager.hist_file=:memory:"],
             "display_name": name,
             "language": "python",

@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 
-from intriguing.book import chapters, fingerprint, runner
+from intriguing.book import chapters, fingerprint, shelves
 from intriguing.errors import UserError
 
 RUN_CARD = "run-card"  # tag of the cell that shows the run card
@@ -52,7 +52,7 @@ class Status:
         return self.problem or (f"{' and '.join(changed)} changed" if changed else "")
 
 
-def status(name: str, shelf: runner.Shelf, profile: str | None = None) -> Status:
+def status(name: str, shelf: shelves.Shelf, profile: str | None = None) -> Status:
     """Compare a chapter's page on a shelf with its source and the parameters of the profile.
 
     Parameters
@@ -62,7 +62,7 @@ def status(name: str, shelf: runner.Shelf, profile: str | None = None) -> Status
     path = shelf.page(name)
     if not path.is_file():
         return Status(name)
-    page = runner.read_notebook(path)
+    page = shelves.read_notebook(path)
     made = page.metadata.get("intriguing")
     if not made:
         return Status(name, page, problem="not written by a run of `intriguing`")
@@ -71,7 +71,7 @@ def status(name: str, shelf: runner.Shelf, profile: str | None = None) -> Status
         settings = chapters.resolve(chapter, profile or made["profile"])
     except UserError as error:
         return Status(name, page, problem=str(error))
-    source = runner.prepare(runner.read_notebook(chapter.source))
+    source = shelves.prepare(shelves.read_notebook(chapter.source))
     found = fingerprint.state(page, source, settings.parameters)
     return Status(name, page, source, code=found.code, parameters=found.parameters,
                   modules=tuple(found.modules), prose=found.prose)
@@ -89,7 +89,7 @@ def annotated(state: Status) -> nbformat.NotebookNode:
     page = nbformat.from_dict(carried(state))
     made = state.made
     cells = list(page.cells)
-    _insert(cells, _after(cells, runner.INJECTED), "settings", _settings(state))
+    _insert(cells, _after(cells, fingerprint.INJECTED), "settings", _settings(state))
     if state.modules and not state.stale:
         _insert(cells, _after(cells, RUN_CARD) or _after_title(cells), "library", _library(state))
     banners = []

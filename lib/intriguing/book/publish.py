@@ -3,7 +3,7 @@
 from typing import TextIO
 
 from intriguing import provenance
-from intriguing.book import kernel, pages, runner
+from intriguing.book import kernel, pages, runner, shelves
 from intriguing.book.chapters import Settings
 from intriguing.errors import UserError
 
@@ -40,16 +40,17 @@ def publish(settings: Settings, *, force: bool, stream: TextIO, device: str | No
     """
     name, profile = settings.chapter.name, settings.profile
     if not force and not settings.overrides:
-        state = pages.status(name, runner.published(), profile)
+        state = pages.status(name, shelves.published(), profile)
         if not state.stale and state.made.get("profile") == profile:
             return _carry(state)
-        ready = pages.status(name, runner.built(profile), profile)
+        ready = pages.status(name, shelves.built(profile), profile)
         if not ready.stale and not ready.modules and ready.made.get("dirty") is False:
             page = pages.carried(ready)
             with kernel.uninterrupted():
-                runner.place(page, runner.built(profile).results / name, runner.published(), name)
+                results = shelves.built(profile).results / name
+                shelves.place(page, results, shelves.published(), name)
             return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
-    runner.run(settings, runner.published(), stream=stream, device=device)
+    runner.run(settings, shelves.published(), stream=stream, device=device)
     return "executed"
 
 
@@ -57,7 +58,7 @@ def _carry(state: pages.Status) -> str:
     """Write the source's prose into the published page, if it differs."""
     if not state.prose:
         return "up to date, nothing to do"
-    path = runner.published().page(state.chapter)
+    path = shelves.published().page(state.chapter)
     with kernel.uninterrupted():
-        runner.write_notebook(pages.carried(state), path)
+        shelves.write_notebook(pages.carried(state), path)
     return "code and parameters unchanged: prose carried over, nothing executed"

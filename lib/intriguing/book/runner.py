@@ -10,11 +10,9 @@ import importlib.metadata
 import os
 import platform
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,12 +21,11 @@ import nbformat
 
 import intriguing
 from intriguing import paths
-from intriguing.book import fingerprint, kernel
+from intriguing.book import fingerprint, kernel, shelves
 from intriguing.book.chapters import Settings
 from intriguing.book.progress import Progress, clock
 from intriguing.errors import UserError
 
-INJECTED = "injected-parameters"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
 _TRACEBACK_LINES = 12
 
@@ -37,44 +34,8 @@ class RunError(UserError):
     """A chapter was right to start and failed: a cell raised, or the kernel died."""
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """Where executed chapters stand: `pages/<chapter>.ipynb` and `results/<chapter>/`."""
-
-    pages: Path
-    results: Path
-
-    def page(self, chapter: str) -> Path:
-        """Return the executed page of a chapter, whether or not it is there."""
-        return self.pages / f"{chapter}.ipynb"
-
-
-def built(profile: str) -> Shelf:
-    """Return the shelf of what was run at `profile`."""
-    book = paths.build_dir(profile) / "book"
-    return Shelf(book / "chapters", book / "results")
-
-
-def published() -> Shelf:
-    """Return the shelf that the book is rendered from."""
-    return Shelf(paths.chapters_dir(), paths.published_results_dir())
-
-
-def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook of any minor version of format 4.
-
-    Raises
-    ------
-    UserError : the file is missing or is not a notebook.
-    """
-    try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
-
-
 def run(
-    settings: Settings, shelf: Shelf, *, stream: TextIO, device: str | None = None
+    settings: Settings, shelf: shelves.Shelf, *, stream: TextIO, device: str | None = None
 ) -> nbformat.NotebookNode:
     """Execute a chapter and put its page and results on `shelf`; return the page.
 
@@ -90,7 +51,7 @@ def run(
     RunError : a cell raised, the kernel died, or a cell did not run.  What was on the shelf stays.
     """
     name, profile = settings.chapter.name, settings.profile
-    source = prepare(read_notebook(settings.chapter.source))
+    source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
     with _workplace(profile, name) as work, \
             Progress(f"{name} ({profile})", _count(source) + 1, stream) as progress:
         results, draft = work / "results", work / f"{name}.ipynb"
@@ -110,17 +71,9 @@ def run(
         page.metadata["intriguing"] = _provenance(
             settings, source, results, started, progress.seconds)
         with kernel.uninterrupted():
-            place(page, results, shelf, name)
+            shelves.place(page, results, shelf, name)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
     return page
-
-
-def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Give cells of an old notebook ids that do not change from run to run."""
-    for number, cell in enumerate(source.cells):
-        cell.setdefault("id", f"cell-{number}")
-    source.nbformat_minor = max(source.nbformat_minor, 5)
-    return source
 
 
 def _count(notebook: nbformat.NotebookNode) -> int:
@@ -173,7 +126,7 @@ def verify(page: nbformat.NotebookNode) -> None:
 def _cell(page: nbformat.NotebookNode, index: int) -> str:
     """Return "cell 7 (`its first line`)", counted as in the source: without the injected cell."""
     before = [cell for cell in page.cells[:index + 1]
-              if INJECTED not in cell.metadata.get("tags", [])]
+              if fingerprint.INJECTED not in cell.metadata.get("tags", [])]
     line = (page.cells[index].source.strip().splitlines() or [""])[0]
     return f"cell {len(before)} (`{line}`)"
 
@@ -192,9 +145,9 @@ def tidy(page: nbformat.NotebookNode) -> list[str]:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         tags = list(cell.metadata.pop("tags", []))
-        if INJECTED in tags:  # papermill gives this cell a random id
-            cell["id"] = INJECTED
-            tags = [INJECTED, "remove-input"]
+        if fingerprint.INJECTED in tags:  # papermill gives this cell a random id
+            cell["id"] = fingerprint.INJECTED
+            tags = [fingerprint.INJECTED, "remove-input"]
         if tags:
             cell.metadata["tags"] = tags
         if cell.cell_type == "code":
@@ -274,40 +227,3 @@ def _explain(error: Exception, source: nbformat.NotebookNode, step: int) -> str:
     if isinstance(error, DeadKernelError):
         return f"the kernel died in code cell {step} of {_count(source) + 1} (out of memory?)"
     return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-
-
-def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
-    """Put page and results on the shelf by renaming, the page last: it is what says "done"."""
-    from filelock import FileLock
-
-    token = secrets.token_hex(4)
-    shelf.pages.mkdir(parents=True, exist_ok=True)
-    shelf.results.mkdir(parents=True, exist_ok=True)
-    target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
-                                                          f".{name}.old-{token}"))
-    lock = paths.root() / "_build" / "shelves.lock"
-    lock.parent.mkdir(exist_ok=True)
-    try:
-        shutil.copytree(results, new)  # may cross file systems; a rename may not
-        with FileLock(lock):
-            if target.exists():
-                target.rename(old)
-            if any(new.iterdir()):
-                new.rename(target)
-            write_notebook(page, shelf.page(name))
-    finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def write_notebook(page: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook under a temporary name and rename it."""
-    text = nbformat.writes(page)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-

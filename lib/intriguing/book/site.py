@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from intriguing import paths
-from intriguing.book import chapters, checks, claims, kernel, pages, runner
+from intriguing.book import chapters, checks, claims, kernel, pages, shelves
 from intriguing.errors import UserError
 
 PUBLISHED = "published"  # folder below _build of the build without a profile
@@ -102,13 +102,13 @@ def stage(profile: str | None, say: Say) -> Path:
     for path in sorted(root.iterdir()):  # licences and the like, which pages include
         if path.is_file() and path.suffix in (".yml", ".md", ".cff", "") and path.name[0] != ".":
             shutil.copy2(path, source / path.name)
-    shelf = runner.built(profile) if profile else runner.published()
+    shelf = shelves.built(profile) if profile else shelves.published()
     for name in chapters.names():
         state = pages.status(name, shelf, profile)
         if state.page is not None:
-            page = runner.Shelf(source / "book" / "chapters", source / "book" / "results")
+            page = shelves.Shelf(source / "book" / "chapters", source / "book" / "results")
             page.pages.mkdir(exist_ok=True)
-            runner.write_notebook(pages.annotated(state), page.page(name))
+            shelves.write_notebook(pages.annotated(state), page.page(name))
             if (shelf.results / name).is_dir():
                 shutil.copytree(shelf.results / name, page.results / name)
             if state.stale:

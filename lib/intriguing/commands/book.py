@@ -44,13 +44,13 @@ def overview(options: argparse.Namespace) -> int:
 
     if options.chapter:
         return _list_parameters(chapters.find(options.chapter))
-    from intriguing.book import pages, runner
+    from intriguing.book import pages, shelves
 
     rows = []
     for name in chapters.names():
-        shown = [_shown(pages.status(name, runner.published()))]
+        shown = [_shown(pages.status(name, shelves.published()))]
         for profile in chapters.profiles():
-            state = pages.status(name, runner.built(profile), profile)
+            state = pages.status(name, shelves.built(profile), profile)
             if state.page is not None:
                 shown.append(_shown(state))
         rows.append((name, shown[0] or "no", ", ".join(shown[1:]) or "-",
@@ -87,9 +87,9 @@ def _list_parameters(chapter: Any) -> int:
 def run(options: argparse.Namespace) -> int:
     """Execute chapters onto the shelf of the profile."""
     settings = _settings(options, options.parameter)
-    from intriguing.book import runner
+    from intriguing.book import runner, shelves
 
-    shelf = runner.built(options.profile)
+    shelf = shelves.built(options.profile)
     return _each(settings, lambda one: _told(runner.run(
         one, shelf, stream=sys.stderr, device=options.device), shelf.page(one.chapter.name)))
 
@@ -120,12 +120,12 @@ def build(options: argparse.Namespace) -> int:
     if options.profile:
         options.chapter = ["all"]
         settings = _settings(options)
-    from intriguing.book import pages, runner, site
+    from intriguing.book import pages, runner, shelves, site
 
     site.require()
     if _gates(strict=False) != RIGHT:
         raise Failed("nothing was built, because a gate failed")
-    shelf, waiting = runner.built(options.profile or ""), []
+    shelf, waiting = shelves.built(options.profile or ""), []
     for one in settings:
         state = pages.status(one.chapter.name, shelf, options.profile)
         # at smoke a library change counts too: a run costs seconds, and it is the chapter's test

@@ -1,0 +1,91 @@
+"""Where executed chapters stand, and how a page and its results get there together."""
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from intriguing import paths
+from intriguing.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where executed chapters stand: `pages/<chapter>.ipynb` and `results/<chapter>/`."""
+
+    pages: Path
+    results: Path
+
+    def page(self, chapter: str) -> Path:
+        """Return the executed page of a chapter, whether or not it is there."""
+        return self.pages / f"{chapter}.ipynb"
+
+
+def built(profile: str) -> Shelf:
+    """Return the shelf of what was run at `profile`."""
+    book = paths.build_dir(profile) / "book"
+    return Shelf(book / "chapters", book / "results")
+
+
+def published() -> Shelf:
+    """Return the shelf that the book is rendered from."""
+    return Shelf(paths.chapters_dir(), paths.published_results_dir())
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook of any minor version of format 4.
+
+    Raises
+    ------
+    UserError : the file is missing or is not a notebook.
+    """
+    try:
+        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
+
+
+def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Give cells of an old notebook ids that do not change from run to run."""
+    for number, cell in enumerate(source.cells):
+        cell.setdefault("id", f"cell-{number}")
+    source.nbformat_minor = max(source.nbformat_minor, 5)
+    return source
+
+
+def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
+    """Put page and results on the shelf by renaming, the page last: it is what says "done"."""
+    from filelock import FileLock
+
+    token = secrets.token_hex(4)
+    shelf.pages.mkdir(parents=True, exist_ok=True)
+    shelf.results.mkdir(parents=True, exist_ok=True)
+    target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
+                                                          f".{name}.old-{token}"))
+    lock = paths.root() / "_build" / "shelves.lock"
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        shutil.copytree(results, new)  # may cross file systems; a rename may not
+        with FileLock(lock):
+            if target.exists():
+                target.rename(old)
+            if any(new.iterdir()):
+                new.rename(target)
+            write_notebook(page, shelf.page(name))
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_notebook(page: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook under a temporary name and rename it."""
+    text = nbformat.writes(page)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
