@@ -301,7 +301,8 @@ def test_pictures_of_pages_need_alt_text(book, page, message):
 TYPED = [
     "We measure 0.0715.", "An error of 7.5 %.", "An error of 12%.", "12 per cent fail",
     "It is 2.5x faster", "about 1.5e-3", "-0.5 at most", "| a | 0.333 |", "1,234.5 images",
-    "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::", "a $x$ b 0.333 c $y$",
+    "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::",
+    "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n", "a $x$ b 0.333 c $y$",
 ]
 NOT_TYPED = [
     "The paper: 0.062.", "The paper: 6.2%.", "eps = 0.25", "A 95% interval", "in 1,000 images",
@@ -312,7 +313,7 @@ NOT_TYPED = [
     "Section 4.1, Table 2.1, eq. (3.2)", "% comment 0.333", "<!-- 0.333 -->", "on 2026-11-21",
     "\\begin{align}0.333\\end{align}", "[x]: http://a/0.333", '<img width="0.5">',
     "A norm of 2.8. <!-- not measured: 2.8 (definition) -->", "version 1.0.4", "v1.2",
-    "cost\n$$\n0.333\n$$\n",
+    "cost\n$$\n0.333\n$$\n", "```{note}\n---\nwidth: 0.333\n---\nText\n```",
 ]
 
 

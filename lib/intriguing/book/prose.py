@@ -52,8 +52,12 @@ def _blank(match: re.Match) -> str:
 
 def without_code(text: str) -> str:
     """Return `text` with comments, code and the options of directives blanked, line by line."""
-    lines, stack, options = [], [], False
+    lines, stack, options, block = [], [], False, False
     for line in text.split("\n"):
+        if block or (options and line.strip() == "---"):  # options as a block of YAML
+            block = line.strip() != "---" if block else True
+            lines.append("")
+            continue
         fence = _FENCE.match(line)
         inside = stack[-1] if stack else None  # (fence, whether its body is prose)
         if fence and inside and not fence[2] and not fence[3].strip() and (
