@@ -15,7 +15,7 @@ def zoo_list(options: argparse.Namespace) -> int:
     with working():
         rows = [(row["key"][:12], row["label"], _percent(row["train_error"]),
                  _percent(row["test_error"]), f"{row['seconds']:.0f} s",
-                 f"{row['bytes'] / 1e6:.1f} MB") for row in zoo.list()]
+                 f"{row['bytes'] / 1000:,.0f} kB") for row in zoo.list()]
     if not rows:
         print(f"no networks in {paths.zoo_dir()}")
         return RIGHT
