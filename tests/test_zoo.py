@@ -205,7 +205,7 @@ def test_list_ensure_and_remove():
     specs = [small(), small("FC10(1)")]
     lines = []
     records = zoo.ensure(specs, device="cpu", log=lines.append)
-    assert lines[0].startswith("[1/2] fc10 decay-calibrated mnist-5k[200] seed 0: ")
+    assert lines[0].startswith("[1/2] fc10 decay-calibrated lam=0.01 mnist-5k[200] seed 0: ")
     lines.clear()
     assert zoo.ensure(specs, log=lines.append) == records and not lines
     assert {row["key"] for row in zoo.list()} == {record["key"] for record in records}

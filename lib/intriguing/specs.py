@@ -58,9 +58,11 @@ class Spec:
 
     @property
     def label(self) -> str:
-        """A short name for people: architecture, objective, data, seed."""
+        """A short name for people: architecture, objective, weight decay, data, seed."""
         size = "" if self.n is None else f"[{self.n}]"
-        return f"{self.architecture} {self.objective} {self.dataset}{size} seed {self.seed}"
+        lam = ",".join(f"{value:g}" for name, value in self.numbers if name.startswith("lam"))
+        decay = f" lam={lam}" if lam else ""
+        return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
 
 
 def szegedy(

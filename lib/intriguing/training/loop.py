@@ -123,7 +123,7 @@ def fit_full_batch(
         optimiser.zero_grad()
         loss = objective(model, x, y)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"L-BFGS diverged: the loss is {float(loss)}")
+            raise FloatingPointError(f"L-BFGS diverged: the loss is {float(loss.detach())}")
         loss.backward()
         return loss
 
