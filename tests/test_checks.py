@@ -302,7 +302,8 @@ TYPED = [
     "We measure 0.0715.", "An error of 7.5 %.", "An error of 12%.", "12 per cent fail",
     "It is 2.5x faster", "about 1.5e-3", "-0.5 at most", "| a | 0.333 |", "1,234.5 images",
     "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::",
-    "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n", "a $x$ b 0.333 c $y$",
+    "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n",
+    "a $x$ b 0.333 c $y$",
 ]
 NOT_TYPED = [
     "The paper: 0.062.", "The paper: 6.2%.", "eps = 0.25", "A 95% interval", "in 1,000 images",

@@ -123,3 +123,13 @@ def texts(house: House) -> Iterator[tuple[str, str, str | None]]:
     for name, text in house.pages.items():
         if name != SCORECARD:
             yield f"book/{name}", text, None
+
+
+def shown(outputs: list[Mapping[str, Any]]) -> str:
+    """Return all text of a cell's outputs."""
+    parts = []
+    for output in outputs:
+        found = [output.get("text", ""), *(
+            value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))]
+        parts += ["".join(text) for text in found]
+    return "\n".join(parts)
