@@ -24,7 +24,8 @@ import intriguing
 folder = pathlib.Path(os.environ["INTRIGUING_RESULTS"])
 seen = {"python": sys.executable, "n": n_images, "eps": eps, "networks": networks,
         "profile": profile, "library": intriguing.__file__, "set": list({"x", "y", "z"}),
-        "device": os.environ["INTRIGUING_DEVICE"], "ipython": os.environ["IPYTHONDIR"]}
+        "device": os.environ["INTRIGUING_DEVICE"], "data": os.environ["INTRIGUING_DATA"],
+        "path": sys.path, "ipython": os.environ["IPYTHONDIR"]}
 (folder / "seen.json").write_text(json.dumps(seen))
 head = {"device": "a cpu", "commit": "c0ffee", "dirty": False}
 (folder / "record.json").write_text(json.dumps(head))
@@ -69,6 +70,10 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     (startup / "00.py").write_text("raise SystemExit('a start-up file of the user ran')")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "user"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    # relative paths, which mean the folder that the command is called in
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["some/site", os.path.relpath(LIB)]))
+    monkeypatch.setenv("INTRIGUING_DATA", "pictures")
     tiny_book.add("01-first", REPORT, NOISE, FIGURE, "", cpu={"eps": 0.5, "networks": ["c"]})
 
     page, log = run(tiny_book, profile="cpu", overrides={"n_images": 5}, device="cpu")
@@ -79,6 +84,8 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert (seen["n"], seen["eps"], seen["networks"], seen["profile"], seen["device"]) == (
         5, 0.5, ["c"], "cpu", "cpu")
     assert str(tmp_path) not in seen["ipython"]
+    assert seen["data"] == str(tmp_path / "pictures")
+    assert str(tmp_path / "some" / "site") in seen["path"]
 
     first, made = without_provenance(book / "chapters" / "01-first.ipynb")
     assert made["profile"] == "cpu" and made["overrides"] == {"n_images": 5}
@@ -135,6 +142,26 @@ def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
         kept = tiny_book.root / "_build" / "smoke" / "failed" / "01-first.ipynb"
         assert kept.is_file() and str(kept) in str(error.value)
         assert not list((tiny_book.root / "_build" / "smoke" / "running").iterdir())
+
+
+def test_page_and_results_take_their_places_together(tiny_book, tmp_path, monkeypatch):
+    shelf = shelves.built("cpu")
+    for number in (1, 2):
+        results = tmp_path / f"results {number}"
+        results.mkdir()
+        (results / f"{number}.csv").touch()
+        shelves.place(notebook((f"{number}", 1, [])), results, shelf, "01-first")
+    assert [file.name for file in shelf.results.rglob("*.csv")] == ["2.csv"]
+    before = tiny_book.files()
+
+    def full(_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(shelves.nbformat, "writes", full)
+    with pytest.raises(OSError, match="no space left"):
+        shelves.place(notebook(("3", 1, [])), tmp_path / "results 1", shelf, "01-first")
+    assert tiny_book.files() == before
+    assert '"2"' in shelf.page("01-first").read_text(encoding="utf-8")
 
 
 def notebook(*cells):

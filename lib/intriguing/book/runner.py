@@ -93,11 +93,18 @@ def _workplace(profile: str, name: str) -> Iterator[Path]:
 
 def _environment(results: Path, device: str | None) -> dict[str, str]:
     """Return what the kernel is told: where it is, and settings that keep outputs the same."""
-    package = Path(intriguing.__file__).resolve().parent.parent
+    # the kernel works in another folder, where relative paths would lead elsewhere
+    library = [str(Path(intriguing.__file__).resolve().parents[1]),
+               *(str(Path(entry).absolute())
+                 for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     variables = {
+        key: str(Path(os.environ[key].strip()).expanduser().absolute())
+        for key in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO")
+        if os.environ.get(key, "").strip()}
+    variables |= {
         "INTRIGUING_ROOT": str(paths.root()),
         "INTRIGUING_RESULTS": str(results),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(library),
         "PYTHONHASHSEED": "0",  # sets in the same order in every run
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else a warning about frozen modules
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",

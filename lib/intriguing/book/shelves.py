@@ -1,8 +1,10 @@
 """Where executed chapters stand, and how a page and its results get there together."""
 
+import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,24 +59,28 @@ def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
-    """Put page and results on the shelf by renaming, the page last: it is what says "done"."""
+    """Put page and results on the shelf, or neither.
+
+    All that may fail for lack of room comes first, under temporary names; then three renames, the
+    page last, because it is what says that the chapter was run.
+    """
     from filelock import FileLock
 
-    token = secrets.token_hex(4)
     shelf.pages.mkdir(parents=True, exist_ok=True)
     shelf.results.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(4)
     target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
                                                           f".{name}.old-{token}"))
     lock = paths.root() / "_build" / "shelves.lock"
     lock.parent.mkdir(exist_ok=True)
     try:
         shutil.copytree(results, new)  # may cross file systems; a rename may not
-        with FileLock(lock):
+        with _draft(page, shelf.page(name)) as draft, FileLock(lock):
             if target.exists():
                 target.rename(old)
             if any(new.iterdir()):
                 new.rename(target)
-            write_notebook(page, shelf.page(name))
+            os.replace(draft, shelf.page(name))
     finally:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -82,10 +88,16 @@ def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -
 
 def write_notebook(page: nbformat.NotebookNode, path: Path) -> None:
     """Write a notebook under a temporary name and rename it."""
-    text = nbformat.writes(page)
+    with _draft(page, path) as draft:
+        os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def _draft(page: nbformat.NotebookNode, path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` that holds the notebook; what is not moved away is removed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        draft.write_text(nbformat.writes(page) + "\n", encoding="utf-8", newline="\n")
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
