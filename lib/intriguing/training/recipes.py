@@ -15,7 +15,7 @@ class Recipe:
 
 _FC_LAM = (1e-5, 1e-5, 1e-6)
 _LINEAR = {"iterations": 200, "history": 20, "gain": 0.1}
-_FC = {"iterations": 200, "history": 20, "gain": 1.0}
+_FC = {"iterations": 160, "history": 20, "gain": 1.0}
 _AE = {"epochs": 20, "batch": 256, "lr": 2e-3, "rho": 0.05, "beta": 1.0, "ae_decay": 0.0}
 
 RECIPES: dict[str, Recipe] = {
