@@ -42,12 +42,26 @@ def adapt_page(
 def describe_arguments(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Rewrite `x : what it is` in a docstring's sections as a name and its description."""
-    in_section, rewritten = False, []
+    """Rewrite `x : what it is` so that Sphinx takes the words for a description, not for a type.
+
+    In a numpydoc section: a name, and its description below it.  Elsewhere (an indented block may
+    follow): a field.
+    """
+    in_section, in_field, rewritten = False, False, []
     for line in lines:
         in_section = in_section or bool(UNDERLINE.match(line))
-        entry = ENTRY.match(line) if in_section else None
-        rewritten += [entry[1] + entry[2], f"{entry[1]}    {entry[3]}"] if entry else [line]
+        entry = ENTRY.match(line)
+        if entry and in_section:
+            rewritten += [entry[1] + entry[2], f"{entry[1]}    {entry[3]}"]
+        elif entry and not entry[1]:
+            rewritten += [] if in_field else [""]
+            rewritten.append(f":param {entry[2]}: {entry[3]}")
+            in_field = True
+        else:
+            if in_field and line[:1].strip():  # back at the margin
+                rewritten.append("")
+                in_field = False
+            rewritten.append(line)
     lines[:] = rewritten
 
 
