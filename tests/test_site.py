@@ -166,7 +166,7 @@ def test_build_runs_what_is_missing_and_keeps_html_of_clean_builds_only(book, ca
     assert main(["build", "--profile", "smoke"]) == 1
     out, err = capsys.readouterr()
     assert "not rendered" in err and "book/index.md:3: WARNING" in err and "nowhere" in err
-    assert "open" not in out
+    assert "open" not in out and "\x1b" not in err
     assert index.is_file() and html == (
         index.parent / "book" / "chapters" / "01-first.html").read_text(encoding="utf-8")
 

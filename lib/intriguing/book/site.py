@@ -28,6 +28,8 @@ _FLAGS = ("-W", "-n", "--keep-going")
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _WARNING = re.compile(r"WARNING|ERROR|CRITICAL|[Ee]xception|Traceback")
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Jupyter Book paints its log, asked or not
+
 Say = Callable[[str], None]
 
 
@@ -168,14 +170,15 @@ def _render(source: Path, output: Path, log: Path) -> Path:
     command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), *_FLAGS,
                "--path-output", str(output)]
     library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
-    environment = {**os.environ, "NO_COLOR": "1", "INTRIGUING_ROOT": str(paths.root()),
+    environment = {**os.environ, "INTRIGUING_ROOT": str(paths.root()),
                    "PYTHONPATH": os.pathsep.join(filter(None, library))}
     with log.open("w", encoding="utf-8") as file, _running(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
         code = process.wait()
     html = output / "_build" / "html"
     if code != 0 or not (html / "index.html").is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [_COLOURS.sub("", line) for line in
+                 log.read_text(encoding="utf-8", errors="replace").splitlines()]
         told = [line.replace(f"{source}{os.sep}", "") for line in lines if _WARNING.search(line)]
         raise SiteError("the pages were not rendered (log: "
                         f"{log}):\n  " + "\n  ".join((told or lines)[-30:]))
