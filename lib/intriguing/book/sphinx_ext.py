@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 
 EXECUTED, SOURCE = "/book/chapters/", "/notebooks/"
 UNDERLINE = re.compile(r"^\s*-{3,}\s*$")
-ENTRY = re.compile(r"^(\s*)([\w.*, ]+?) : (.+)$")
+ENTRY = re.compile(r"^(\s*)([\w.*]+(?:, [\w.*]+)*) : (.+)$")
 
 
 def _is_thebe(script: Any) -> bool:
