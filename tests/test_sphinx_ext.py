@@ -19,7 +19,7 @@ from intriguing.book.sphinx_ext import adapt_page, describe_arguments
             ["Do it.", "", "", ":param mode: one of", "    two.", ":param k: int", ""]
             + ["Returns nothing."],
         ),
-        (["A ratio of 1 : 2.", "Seen from a : here."], ["A ratio of 1 : 2.", "Seen from a : here."]),
+        (["A ratio of 1 : 2."], ["A ratio of 1 : 2."]),
     ],
 )
 def test_arguments_are_described(before: list[str], after: list[str]) -> None:
