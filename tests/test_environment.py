@@ -156,6 +156,17 @@ def test_lib_and_data_are_not_ignored() -> None:
     assert done.stdout == ""
 
 
+def test_readme_names_what_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).is_file(), f"README links to {target}"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rules = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"sure"} <= rules
+    chapters = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(re.findall(r"\b\d\d-[a-z][a-z0-9-]+", text)) <= chapters
+
+
 def imports(path: Path) -> set[str]:
     """Return every module that a file imports, as full names."""
     found: set[str] = set()
