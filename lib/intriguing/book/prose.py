@@ -35,7 +35,7 @@ _NOT_PROSE = (
     re.compile(r"\b(?:python|pytorch|torch|torchvision|cuda|jupyter book|sphinx|numpy|scipy|version"
                r"|by|by-sa|apache|gpl)\s*(?:[<>=~]=?|-|or)?\s*v?\d+\.\d+", re.IGNORECASE),
     re.compile(r"(?:\b(?:sections?|secs?\.?|tables?|tab\.|figures?|figs?\.?|eqs?\.?|equations?"
-               r"|chapters?|appendix|theorem|lemma|algorithm)|§)[\s~(]*\d+(?:\.\d+)+",
+               r"|chapters?|appendix|theorem|lemma|algorithm)|\u00a7)[\s~(]*\d+(?:\.\d+)+",
                re.IGNORECASE),
 )
 _DECLARED = re.compile(r"<!--\s*not measured:(.*?)-->", re.DOTALL)
