@@ -58,7 +58,8 @@ class BoxLBFGS:
         self.pairs = new(rows, 2 * memory, size)  # s in the first half, y in the second
         self.gram = new(rows, 2 * memory, 2 * memory)  # inner products of all pairs
         self.slot = torch.zeros(rows, dtype=torch.int64, device=start.device)  # of the next pair
-        self.gamma = start.new_full((rows,), 1.0 / curvature if curvature else 1.0)
+        self.first_gamma = 1.0 / curvature if curvature else 1.0
+        self.gamma = start.new_full((rows,), self.first_gamma)
         self.accepted = torch.zeros(rows, dtype=torch.bool, device=start.device)
         self.stalled, self.fresh = self.accepted.clone(), self.accepted.clone()
 
@@ -115,6 +116,7 @@ class BoxLBFGS:
         self.expected[rows] = self.decrease[rows] = 0
         self.g[rows] = self.move[rows] = 0
         self.accepted[rows] = self.stalled[rows] = False
+        self.gamma[rows] = self.first_gamma
         self._forget(rows)
 
     def reweight(self, rows: Tensor, ratio: Tensor, f: Tensor, penalty_grad: Tensor) -> None:
