@@ -69,13 +69,14 @@ def sparse_reconstruction(rho: float, beta: float, decay: float = 0.0) -> Object
 
     Per image: the binary cross entropy of the reconstruction summed over the pixels, plus
     beta * sum over units j of KL(rho || m_j), m_j the mean activation of unit j in the batch,
-    plus decay * sum(w^2) of both layers.  (Ng's CS294A notes; the paper names no penalty.)
+    plus decay * sum(w^2) of the encoder.  (The penalty is that of Ng's CS294A notes; the paper
+    names none.  Decaying the encoder alone is ours: it turned its filters into strokes.)
 
     Parameters
     ----------
     rho : target mean activation, in (0, 1).
     beta : weight of the sparsity penalty.
-    decay : coefficient of the squared weights.
+    decay : coefficient of the encoder's squared weights.
     """
     if not 0 < rho < 1:
         raise ValueError(f"rho is a mean activation and lies in (0, 1), got {rho}")
@@ -88,7 +89,7 @@ def sparse_reconstruction(rho: float, beta: float, decay: float = 0.0) -> Object
         kl = rho * torch.log(rho / mean) + (1 - rho) * torch.log((1 - rho) / (1 - mean))
         loss = bce / len(pixels) + beta * kl.sum()
         if decay:
-            loss = loss + decay * sum(layer.weight.square().sum() for layer in linear_layers(model))
+            loss = loss + decay * model.encoder.weight.square().sum()
         return loss
 
     return objective
