@@ -92,9 +92,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Drop the line."""
 
 
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A headless Chromium that can resolve no host name but this machine's."""
+def open_browser(folders: pytest.TempPathFactory) -> Iterator:
+    """Yield a headless Chromium that can resolve no host name but this machine's."""
     binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:
@@ -113,7 +112,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         "--disable-component-update",
         "--disable-sync",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+        f"--user-data-dir={folders.mktemp('chromium')}",
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -124,6 +123,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     chrome.set_script_timeout(60)
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """The one browser of all tests."""
+    yield from open_browser(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
