@@ -138,7 +138,9 @@ def fit_full_batch(
         outcome.evaluations += counted
         outcome.loss = float(state.get("prev_loss", math.nan))
         if done < optimiser.param_groups[0]["max_iter"]:
-            outcome.stop_reason = "converged: gradient or change below tolerance"
+            steepest = max(float(p.grad.abs().max()) for p in parameters)
+            what = "gradient" if steepest <= tol_grad else "change"  # of the loss or the weights
+            outcome.stop_reason = f"{what} below tolerance"
 
     model.train()
     outcome = _drive(
