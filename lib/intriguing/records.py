@@ -139,6 +139,16 @@ class Record:
 _SHOWN = ("value", "low", "high", "interval", "n", "unit", "paper")
 
 
+class Picture:
+    """A PNG that a notebook displays."""
+
+    def __init__(self, png: bytes) -> None:
+        self._png = png
+
+    def _repr_png_(self) -> bytes:
+        return self._png
+
+
 class Run:
     """The records of one chapter while it runs; made by :func:`start`."""
 
@@ -255,8 +265,10 @@ class Run:
         self._files[name] = (".csv",)
         return df
 
-    def figure(self, name: str, fig: Any) -> Any:
-        """Write the matplotlib figure `fig` to `<name>.svg` and `<name>.png` and return it.
+    def figure(self, name: str, fig: Any) -> "Picture":
+        """Write the matplotlib figure `fig` to `<name>.svg` and `<name>.png` and return a picture.
+
+        A notebook shows the picture as it stands, whatever backend matplotlib has.
 
         White face (a transparent one vanishes in dark mode), no date, ids from a fixed salt.
         """
@@ -272,7 +284,7 @@ class Run:
                 fig.savefig(buffer, format=suffix[1:], **how, **extra)
                 _write(self.folder / f"{_stem(name)}{suffix}", buffer.getvalue())
         self._files[name] = (".svg", ".png")
-        return fig
+        return Picture(buffer.getvalue())
 
     def markdown(self, template: str) -> Markdown:
         """Return `template` with its fields filled from the records: prose without typed numbers.

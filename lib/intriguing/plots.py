@@ -1,0 +1,122 @@
+"""Figures: functions that take data and return a matplotlib figure. They never call show().
+
+Colours are those of Okabe and Ito (2008), told apart with any colour vision; series
+differ by marker as well. Faces are white: figures stay readable on a dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE = {
+    "figure.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "legend.frameon": False,
+    "axes.axisbelow": True,
+}
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float], **options):
+    """A white figure with a grid of axes, outside pyplot so that nothing is shown twice."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def image_grid(
+    rows: Sequence[Sequence[np.ndarray]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    titles: Sequence[Sequence[str]] = (),
+    size: float = 0.95,
+) -> Figure:
+    """Pictures in a grid; each (H, W) or (H, W, 3) in [0, 1], drawn without interpolation."""
+    height, width = len(rows), len(rows[0])
+    figure, axes = _figure(height, width, (size * width + 1.2, (size + 0.18) * height))
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            ax = axes[i, j]
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            if titles:
+                ax.set_title(titles[i][j], fontsize=7, pad=2)
+            if i == 0 and column_labels:
+                ax.set_title(column_labels[j], fontsize=8, pad=4)
+            if j == 0 and row_labels:
+                ax.set_ylabel(row_labels[i], rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def histograms(
+    samples: Mapping[str, np.ndarray],
+    *,
+    xlabel: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    columns: int = 3,
+    bins: int = 40,
+) -> Figure:
+    """One histogram a sample on a common axis, as shares; `lines` marks named values in each."""
+    rows = -(-len(samples) // columns)
+    top = max(float(np.quantile(values, 0.999)) for values in samples.values())
+    figure, axes = _figure(rows, columns, (2.6 * columns, 1.75 * rows), sharex=True, sharey=True)
+    for ax in axes.flat[len(samples) :]:
+        ax.set_visible(False)
+    for ax, (name, values) in zip(axes.flat, samples.items(), strict=False):
+        edges = np.linspace(0, top, bins + 1)
+        ax.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=COLOURS[5])
+        for k, (label, at) in enumerate((lines or {}).get(name, {}).items()):
+            style = {"color": COLOURS[k], "linestyle": ("-", "--", ":")[k % 3], "label": label}
+            ax.axvline(at, linewidth=1.6, **style)
+        ax.set_title(name, fontsize=9)
+        ax.grid(alpha=0.25)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of images")
+    for ax in axes[-1]:
+        ax.set_xlabel(xlabel)
+    if lines:
+        axes[0, 0].legend(fontsize=7, loc="upper right")
+    return figure
+
+
+def dot_plot(
+    rows: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    xlabel: str,
+    reference: float | None = None,
+    reference_label: str = "",
+    log: bool = False,
+) -> Figure:
+    """Rows of points with intervals: `rows[row][series] = (value, low, high)`."""
+    series = list(dict.fromkeys(name for points in rows.values() for name in points))
+    figure, axes = _figure(1, 1, (7.2, 0.42 * len(rows) + 1.2))
+    ax = axes[0, 0]
+    if reference is not None:
+        ax.axvline(reference, color="#444444", linewidth=1, linestyle="--", label=reference_label)
+    for k, name in enumerate(series):
+        at = [i for i, points in enumerate(rows.values()) if name in points]
+        value, low, high = np.array([p[name] for p in rows.values() if name in p]).T
+        offset = (k - (len(series) - 1) / 2) * 0.75 / max(len(series), 1)
+        ax.errorbar(
+            value, np.array(at) + offset, xerr=[value - low, high - value], fmt=MARKERS[k],
+            color=COLOURS[k], markersize=4, linewidth=1, label=name,
+        )  # fmt: skip
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=xlabel)
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.3)
+    for i in range(1, len(rows)):
+        ax.axhline(i - 0.5, color="#dddddd", linewidth=0.6)
+    figure.legend(loc="outside right upper", fontsize=7.5)
+    return figure
