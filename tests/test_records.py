@@ -143,8 +143,10 @@ def test_figures_are_byte_stable_and_white(root):
     def draw(run):
         fig, ax = plt.subplots(figsize=(2, 2))
         ax.plot([0, 1], [1, 0], "o-", clip_on=True)
-        assert run.figure("f", fig) is fig
+        shown = run.figure("f", fig)
         plt.close(fig)
+        assert shown._repr_png_() == (run.folder / "f.png").read_bytes()
+        assert "0x" not in repr(shown)
         return [(run.folder / f"f{s}").read_bytes() for s in (".svg", ".png")]
 
     first, second = draw(begin()), draw(begin())

@@ -145,6 +145,9 @@ class Picture:
     def __init__(self, png: bytes) -> None:
         self._png = png
 
+    def __repr__(self) -> str:
+        return "Picture"  # no address: two runs of a chapter print the same
+
     def _repr_png_(self) -> bytes:
         return self._png
 
