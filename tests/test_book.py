@@ -9,7 +9,6 @@ import pytest
 
 pytestmark = pytest.mark.slow
 CHAPTERS = bookbuild.chapter_names()
-SMOKE_SECONDS = 20  # a chapter's budget on two cores, its networks already in the zoo
 
 
 def test_there_is_a_chapter() -> None:
@@ -28,16 +27,6 @@ def test_chapter_runs_at_smoke(name: str) -> None:
     record = json.loads((book / "results" / name / "record.json").read_text(encoding="utf-8"))
     assert record["profile"] == "smoke"
     assert record["records"], "a chapter without a single record measures nothing"
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_chapter_stays_in_its_budget(name: str) -> None:
-    bookbuild.run_chapter(name)
-    path = bookbuild.ROOT / "_build" / "smoke" / "book" / "results" / name / "record.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    seconds = record["seconds"] - record["training_seconds"]
-    # Twice the budget, because a test machine may be doing something else at the same time.
-    assert seconds < 2 * SMOKE_SECONDS, f"{name} took {seconds:.1f} s at smoke"
 
 
 @pytest.mark.parametrize("profile", ["smoke", None], ids=["smoke", "published"])
