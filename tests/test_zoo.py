@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -341,6 +341,23 @@ def test_images_of_another_format_are_refused(tmp_path):
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
     with pytest.raises(ValueError, match="1 x 28 x 28"):
         zoo.get(zoo.Spec("cnn-mnist", str(path)), device="cpu")
+
+
+def test_other_images_than_the_spec_names_are_refused():
+    spec = replace(small(), data_sha256="0" * 64)
+    with pytest.raises(ValueError, match="sha256 000000000000"):
+        zoo.get(spec, device="cpu")
+    assert zoo.list() == ()
+
+
+def test_leftovers_of_a_killed_writer_are_swept(own_store):
+    spec = zoo.resolve(small())
+    own_store.mkdir()
+    leftover = own_store / f".{spec.key}.safetensors.abc.tmp"
+    leftover.touch()
+    assert zoo.verify() == ()
+    zoo.get(spec, device="cpu")
+    assert not leftover.exists()
 
 
 def test_the_sidecar_is_plain_json(own_store):

@@ -75,6 +75,13 @@ def delete(key: str) -> None:
     """Delete a key's files.  The sidecar goes first, so that what is left is never taken whole."""
     for ending in (".json", ".safetensors", ".partial"):
         path(key, ending).unlink(missing_ok=True)
+    sweep(key)
+
+
+def sweep(key: str) -> None:
+    """Delete the temporary files of writers that were killed; the caller holds the lock."""
+    for leftover in paths.zoo_dir().glob(f".{key}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

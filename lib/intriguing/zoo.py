@@ -167,7 +167,8 @@ def _train(
     if spec.architecture == "ae400-10":
         base = get(encoder(spec), device=device, log=say, save_every=save_every)
     images = data.load(spec.dataset, spec.split, n=spec.n)
-    _check_images(spec, images.x, images.y)
+    _check_images(spec, images)
+    store.sweep(spec.key)
     request = Request(
         architecture=spec.architecture,
         numbers=dict(spec.numbers),
@@ -197,12 +198,18 @@ def _train(
     return store.read(spec.key)
 
 
-def _check_images(spec: Spec, x: Tensor, y: Tensor) -> None:
-    """Refuse images that the networks of the zoo, all made for MNIST's format, cannot take."""
-    if x.shape[1:] != (1, 28, 28) or int(y.max()) > 9:
+def _check_images(spec: Spec, images: data.Dataset) -> None:
+    """Refuse other images than the spec's, and what networks made for MNIST cannot take."""
+    shape, classes = tuple(images.x.shape[1:]), int(images.y.max()) + 1
+    if images.sha256 != spec.data_sha256:
+        raise ValueError(
+            f"the spec names images with sha256 {spec.data_sha256[:12]}..., but {spec.dataset!r} "
+            f"({spec.split}) has {images.sha256[:12]}...: leave data_sha256 out to use these"
+        )
+    if shape != (1, 28, 28) or classes > 10:
         raise ValueError(
             f"{spec.architecture} takes 10 classes of 1 x 28 x 28 pixels, but {spec.dataset!r} has "
-            f"{int(y.max()) + 1} classes of {' x '.join(map(str, x.shape[1:]))}"
+            f"{classes} classes of {' x '.join(map(str, shape))}"
         )
 
 
