@@ -47,12 +47,15 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor, target: Tensor | None =
 
     Raises ValueError, naming the offending value, for: a model in train mode, an empty batch, x
     that is not (N, C, H, W) floating point, NaN or pixels outside [0, 1], labels or targets of
-    the wrong shape, type or range, a target equal to the label.
+    the wrong shape, type or range, a target equal to the label, x of another type or device than
+    the model's weights.
     """
     if any(m.training for m in model.modules()):
         raise ValueError("the model is in train mode: call model.eval() before attacking it")
-    if x.ndim != 4 or not x.is_floating_point():
-        raise ValueError(f"x must be float (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
+    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"x must be float32 or float64 (N, C, H, W), not {x.dtype} {tuple(x.shape)}"
+        )
     if len(x) == 0:
         raise ValueError("x is empty: an attack needs at least one image")
     if not x.isfinite().all():
@@ -62,6 +65,12 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor, target: Tensor | None =
         raise ValueError(
             f"pixels must lie in [0, 1], these span [{low:.6g}, {high:.6g}]: "
             "pass raw pixels, normalisation belongs in the model"
+        )
+    weight = next(model.parameters(), x)
+    if (weight.dtype, weight.device) != (x.dtype, x.device):
+        raise ValueError(
+            f"x is {x.dtype} on {x.device}, the model's weights are {weight.dtype} on "
+            f"{weight.device}: bring both to one with .to(...)"
         )
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
