@@ -43,7 +43,8 @@ class BoxLBFGS:
 
     ROWS = (
         "x", "f", "g", "step", "direction", "trial", "move", "expected", "backtracks", "pending",
-        "fresh", "pairs", "gram", "slot", "gamma", "accepted", "decrease", "stalled", "projected",
+        "fresh", "pairs", "gram", "slot", "gamma", "accepted", "decrease", "promise", "stalled",
+        "projected",
     )  # fmt: skip
 
     def __init__(self, start: Tensor, lower, upper, *, memory: int = 5, curvature=None):
@@ -53,8 +54,9 @@ class BoxLBFGS:
         self.x, self.trial = start.clone(), start.clone()
         self.f = start.new_full((rows,), torch.inf)  # infinite: the first point is accepted
         self.g, self.move, self.pending, self.direction = (new(rows, size) for _ in range(4))
-        self.step, self.expected, self.decrease, self.projected = (new(rows) for _ in range(4))
-        self.backtracks = new(rows)
+        self.step = start.new_ones(rows)
+        self.expected, self.decrease, self.projected = (new(rows) for _ in range(3))
+        self.backtracks, self.promise = new(rows), new(rows)
         self.pairs = new(rows, 2 * memory, size)  # s in the first half, y in the second
         self.gram = new(rows, 2 * memory, 2 * memory)  # inner products of all pairs
         self.slot = torch.zeros(rows, dtype=torch.int64, device=start.device)  # of the next pair
@@ -77,6 +79,9 @@ class BoxLBFGS:
             slope = self.expected[rejected]
             excess = f[rejected] - self.f[rejected] - slope
             shrink = (-0.5 * slope / excess).nan_to_num(0.1).clamp(0.1, 0.5)
+        # what the whole step would gain were the objective linear: large where a point that gains
+        # little was reached by a shortened step, and so is no minimum
+        self.promise = -self.expected / self.step
         self.step = torch.ones_like(self.step).where(self.accepted, self.step)
         self.pending = g - self.g
         if len(rejected):
@@ -155,6 +160,7 @@ class BoxLBFGS:
         self.pairs[rows] = 0
         self.gram[rows] = 0
         self.pending[rows] = 0
+        self.slot[rows] = 0
         self.step[rows], self.backtracks[rows] = 1.0, 0.0
         self.fresh[rows] = True
 

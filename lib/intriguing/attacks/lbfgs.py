@@ -33,6 +33,8 @@ from .penalties import PENALTIES
 WORDS = ("running", "bracket closed", "already the target", "rounds used up",
          "weight out of range", "fixed c")  # fmt: skip
 
+PROMISE = 100  # a converged step gains half of what its slope promises; far less is no minimum
+
 
 def lbfgs(
     model: nn.Module,
@@ -84,11 +86,15 @@ def lbfgs(
     bracket by interpolating the margin in log w.
     """
     check_inputs(model, x, y, target)
-    _check_options(penalty, start, c)
+    _check_options(
+        len(x), penalty, start, c, ftol=ftol, gtol=gtol, c_tol=c_tol, max_rounds=max_rounds,
+        max_iterations=max_iterations, memory=memory, batch=batch,
+    )  # fmt: skip
     with torch.no_grad():
         search = _Search(
-            model, x, target, c, PENALTIES[penalty](), warm=start == "warm", ftol=ftol, gtol=gtol,
-            c_tol=c_tol, max_rounds=max_rounds, max_iterations=max_iterations, memory=memory,
+            model, x.clamp(0, 1), target, c, PENALTIES[penalty](), warm=start == "warm",
+            ftol=ftol, gtol=gtol, c_tol=c_tol, max_rounds=max_rounds,
+            max_iterations=max_iterations, memory=memory,
         )  # fmt: skip
         x_adv = search.run(batch, progress)
     reasons = tuple(WORDS[i] for i in search.reason.tolist())
@@ -143,13 +149,21 @@ def global_c(
     return best
 
 
-def _check_options(penalty: str, start: str, c) -> None:
+def _check_options(n: int, penalty: str, start: str, c, **numbers: float) -> None:
     if penalty not in PENALTIES:
         raise ValueError(f"penalty must be one of {', '.join(PENALTIES)}, not {penalty!r}")
     if start not in ("warm", "zero"):
         raise ValueError(f"start must be 'warm' or 'zero', not {start!r}")
-    if c is not None and not (torch.as_tensor(c) > 0).all():
-        raise ValueError(f"c must be positive, not {c}")
+    if c is not None:
+        c = torch.as_tensor(c)
+        if not (c > 0).all():
+            raise ValueError(f"c must be positive, not {c[~(c > 0)][0] if c.ndim else c:g}")
+        if c.shape not in ((), (n,)):
+            raise ValueError(f"c must be a number or of shape ({n},), not {tuple(c.shape)}")
+    for name, value in numbers.items():
+        least = 0 if name in ("ftol", "gtol", "c_tol") else 1
+        if not value >= least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
 class _Search:
@@ -188,11 +202,11 @@ class _Search:
             done = self._tick()
             self.alive[done] = False
             finished += len(done)
+            if progress and len(done):
+                progress(finished, n)
             if finished == n:
                 return self.answer.view(n, *self.shape)
             waiting = self._replace_dead(waiting)
-            if progress and len(done):
-                progress(finished, n)
             self.solver.ask()
 
     # -- one tick --------------------------------------------------------------------------------
@@ -204,6 +218,9 @@ class _Search:
         with torch.enable_grad():
             pixels = pixels.detach().requires_grad_()
             logits = self.model(pixels)
+            if not logits.requires_grad:
+                raise ValueError("the model's logits carry no gradient: its forward must not "
+                                 "detach its input or switch gradients off")  # fmt: skip
             loss = F.cross_entropy(logits, target, reduction="none")
             (g,) = torch.autograd.grad(loss.sum(), pixels)
         logits = logits.detach()
@@ -219,10 +236,11 @@ class _Search:
         self.gradients[self.who] += self.alive
         self._keep_best(v, penalty, margin)
         starting = solver.f.isinf()
+        self._refuse_not_finite(loss, g, starting)
         unweighted = (starting & self.log_w.isnan()).nonzero().squeeze(1)
         if len(unweighted):
             guess = self.penalty.first_weight(margin[unweighted], g[unweighted])
-            self.log_w[unweighted] = guess = guess.clamp(1e-10, 1e10).log()
+            self.log_w[unweighted] = guess = guess.nan_to_num(1.0).clamp(1e-10, 1e10).log()
             self.brackets.guess[unweighted] = guess
         w = self.log_w.exp()
         f = torch.addcmul(penalty, w, loss)
@@ -233,7 +251,9 @@ class _Search:
         self.steps += moved
         for name, value in (("penalty_x", penalty), ("loss_x", loss), ("margin_x", margin)):
             setattr(self, name, torch.where(moved, value, getattr(self, name)))
-        over = moved & (solver.decrease <= self.ftol * f.abs()) | solver.stalled
+        little = self.ftol * f.abs()
+        over = moved & (solver.decrease <= little) & (solver.promise <= PROMISE * little)
+        over |= moved & (solver.decrease <= torch.finfo(f.dtype).eps * f.abs()) | solver.stalled
         if self.gtol > 0:
             over |= solver.projected <= self.gtol * w
         over &= ~starting
@@ -241,6 +261,17 @@ class _Search:
         over |= self.steps > self.max_iterations
         over = (over & self.alive).nonzero().squeeze(1)
         return self._end_of_weight(over) if len(over) else over
+
+    def _refuse_not_finite(self, loss: Tensor, g: Tensor, starting: Tensor) -> None:
+        """Make a trial whose loss is not finite one that is never accepted."""
+        wrong = (~loss.isfinite()).nonzero().squeeze(1)
+        if not len(wrong):
+            return
+        at_x = wrong[(starting & self.alive)[wrong]]
+        if len(at_x):
+            raise ValueError(f"the model's loss for image {int(self.who[at_x[0]])} towards its "
+                             f"target is {loss[at_x[0]].item()}: logits must be finite")
+        loss[wrong], g[wrong] = torch.inf, 0
 
     def _keep_best(self, v: Tensor, penalty: Tensor, margin: Tensor) -> None:
         if self.fixed:
