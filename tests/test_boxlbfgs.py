@@ -151,31 +151,23 @@ def test_gram_matrix_holds_the_inner_products():
     assert torch.allclose(solver.gram, solver.pairs @ solver.pairs.mT, rtol=1e-8, atol=1e-12)
 
 
-def test_the_step_is_that_of_the_two_loop_recursion():
-    """The compact representation equals the textbook recursion on the same pairs."""
-    evaluate, start = quadratics(4, 12)
-    m = 4
-    solver = descend(BoxLBFGS(start, -9.0, 9.0, memory=m), evaluate, 12)
-    free = torch.ones_like(start)
-    direction = solver._direction(free)  # takes the newest pair in
-    for row in range(4):
-        order = [(int(solver.slot[row]) + k) % m for k in range(m)]
-        s, y = solver.pairs[row, :m], solver.pairs[row, m:]
-        q, used = solver.g[row].clone(), [k for k in order if s[k] @ y[k] > 0]
-        alphas = []
-        for k in reversed(used):
-            alphas.append((s[k] @ q) / (s[k] @ y[k]))
-            q -= alphas[-1] * y[k]
-        q *= solver.gamma[row]
-        for k, alpha in zip(used, reversed(alphas), strict=True):
-            q += (alpha - (y[k] @ q) / (s[k] @ y[k])) * s[k]
-        assert torch.allclose(direction[row], -q, rtol=1e-8, atol=1e-12)
+def two_loops(s, y, g, gamma):
+    """Minus H g by the textbook recursion over the pairs s, y (m, D), oldest first."""
+    q, alphas = g.clone(), []
+    for a, b in zip(s.flip(0), y.flip(0), strict=True):
+        alphas.append((a @ q) / (a @ b))
+        q -= alphas[-1] * b
+    q *= gamma
+    for a, b, alpha in zip(s, y, reversed(alphas), strict=True):
+        q += (alpha - (b @ q) / (a @ b)) * a
+    return -q
 
 
-def test_reweighted_pairs_are_those_of_the_new_objective():
-    """From penalty + loss to penalty + 3 loss: pairs as if the new objective had made them."""
+@pytest.mark.parametrize("ratio", [1.0, 3.0, 0.2])
+def test_the_step_is_that_of_the_two_loop_recursion(ratio):
+    """Also after the weight of the loss changed, with pairs as the new objective makes them."""
     evaluate, start = quadratics(3, 10)
-    which = torch.arange(3)
+    which, m = torch.arange(3), 4
 
     def objective(w):
         def f(v, rows):
@@ -184,18 +176,20 @@ def test_reweighted_pairs_are_those_of_the_new_objective():
             return (r * r).sum(1) + w * loss, 2 * r + w * g
         return f
 
-    solver = descend(BoxLBFGS(start, -9.0, 9.0, memory=4, curvature=2.0), objective(1.0), 9)
-    f, g = objective(3.0)(solver.x, which)
-    solver.reweight(which, torch.full((3,), 3.0, dtype=F64), f, 2 * (solver.x - start))
+    solver = descend(BoxLBFGS(start, -99.0, 99.0, memory=m, curvature=2.0), objective(1.0), 9)
+    solver.tell(*objective(1.0)(solver.trial.clone(), which))
+    f, g = objective(ratio)(solver.x, which)
+    solver.reweight(which, torch.full((3,), ratio, dtype=F64), f, 2 * (solver.x - start))
     assert torch.allclose(solver.g, g, atol=1e-10)
-    s, y = solver.pairs[:, :4], solver.pairs[:, 4:]
-    hessian = torch.stack([
-        torch.autograd.functional.hessian(
-            lambda v, i=i: objective(3.0)(v[None], torch.tensor([i]))[0].sum(), start[i]
-        ) for i in range(3)
-    ])  # fmt: skip
-    assert torch.allclose(y, s @ hessian, rtol=1e-6, atol=1e-9)
-    assert torch.allclose(solver.gram, solver.pairs @ solver.pairs.mT, rtol=1e-6, atol=1e-9)
+    direction = solver._direction(torch.ones_like(start))  # takes the newest pair in
+    for row in range(3):
+        hessian = torch.autograd.functional.hessian(
+            lambda v, row=row: objective(ratio)(v[None], which[row : row + 1])[0].sum(), start[row]
+        )
+        order = (torch.arange(m) + solver.slot[row]) % m
+        s = solver.pairs[row, order]
+        expected = two_loops(s, s @ hessian, g[row], solver.gamma[row])
+        assert torch.allclose(direction[row], expected, rtol=1e-7, atol=1e-10)
 
 
 def test_a_zero_gradient_stays_where_it_is():

@@ -43,8 +43,8 @@ class BoxLBFGS:
 
     ROWS = (
         "x", "f", "g", "step", "direction", "trial", "move", "expected", "backtracks", "pending",
-        "fresh", "pairs", "gram", "slot", "gamma", "accepted", "decrease", "promise", "stalled",
-        "projected",
+        "fresh", "pairs", "gram", "ratio", "slot", "gamma", "accepted", "decrease", "promise",
+        "stalled", "projected",
     )  # fmt: skip
 
     def __init__(self, start: Tensor, lower, upper, *, memory: int = 5, curvature=None):
@@ -59,6 +59,7 @@ class BoxLBFGS:
         self.backtracks, self.promise = new(rows), new(rows)
         self.pairs = new(rows, 2 * memory, size)  # s in the first half, y in the second
         self.gram = new(rows, 2 * memory, 2 * memory)  # inner products of all pairs
+        self.ratio = new(rows, memory)  # loss weight now over that when the pair was made
         self.slot = torch.zeros(rows, dtype=torch.int64, device=start.device)  # of the next pair
         self.first_gamma = 1.0 / curvature if curvature else 1.0
         self.gamma = start.new_full((rows,), self.first_gamma)
@@ -128,7 +129,8 @@ class BoxLBFGS:
         """Change objective penalty + w * loss to penalty + (ratio * w) * loss in `rows`.
 
         Gradient and pairs are linear in w, so nothing is evaluated again: with y_p = curvature * s
-        the part of y that the penalty makes, y' = ratio * y + (1 - ratio) * y_p. A penalty without
+        the part of y that the penalty makes, y' = ratio * y + (1 - ratio) * y_p. The pairs stay as
+        they were made, with their ratio beside them; `_weights` does the rest. A penalty without
         constant curvature loses its pairs instead. `f`: the new value at `x`, (len(rows),);
         `penalty_grad`: its penalty's gradient, (len(rows), D).
         """
@@ -139,22 +141,18 @@ class BoxLBFGS:
         if self.curvature is None:
             self._forget(rows)
             return
-        a, b = ratio[:, None, None], (rest * self.curvature)[:, None, None]
-        self.pending[rows] = a[:, 0] * self.pending[rows] + b[:, 0] * self.move[rows]
-        m = self.memory
-        pairs, gram = self.pairs[rows], self.gram[rows]
-        pairs[:, m:] = a * pairs[:, m:] + b * pairs[:, :m]
-        gram[:, m:] = a * gram[:, m:] + b * gram[:, :m]
-        gram[:, :, m:] = a * gram[:, :, m:] + b * gram[:, :, :m]
-        self.pairs[rows], self.gram[rows] = pairs, gram
+        self.ratio[rows] *= ratio[:, None]
+        kept = (rest * self.curvature)[:, None] * self.move[rows]
+        self.pending[rows] = kept.addcmul_(self.pending[rows], ratio[:, None])
         self.fresh[rows] |= ~self.accepted[rows]  # the line search of the old objective is void
 
     def select(self, rows: Tensor) -> None:
         """Keep only `rows` (indices), in that order."""
         for name in self.ROWS:
-            setattr(self, name, getattr(self, name)[rows])
+            setattr(self, name, getattr(self, name).index_select(0, rows))
         if isinstance(self.lower, Tensor):
-            self.lower, self.upper = self.lower[rows], self.upper[rows]
+            self.lower = self.lower.index_select(0, rows)
+            self.upper = self.upper.index_select(0, rows)
 
     def _forget(self, rows: Tensor) -> None:
         self.pairs[rows] = 0
@@ -183,6 +181,7 @@ class BoxLBFGS:
         keep = curved.nonzero().squeeze(1)
         first, second = self.slot[keep], self.slot[keep] + self.memory
         self.pairs[keep, first], self.pairs[keep, second] = new[keep, 0], new[keep, 1]
+        self.ratio[keep, first] = 1
         products = torch.bmm(self.pairs, new.transpose(1, 2))  # (B, 2m, 3)
         for column, place in ((0, first), (1, second)):
             self.gram[keep, :, place] = self.gram[keep, place] = products[keep, :, column]
@@ -203,12 +202,20 @@ class BoxLBFGS:
         gram = self.gram.gather(1, order[:, :, None].expand_as(self.gram))
         gram = gram.gather(2, order[:, None].expand_as(self.gram))
         q = q.gather(1, order)
-        r = gram[:, :m, m:].triu()
+
+        # products with y' = ratio y + rest s, the pairs of today's objective: see `reweight`
+        ratio = self.ratio.gather(1, age)
+        rest = (1 - ratio) * (self.curvature or 0.0)
+        sg, yg = q[:, :m], ratio * q[:, m:] + rest * q[:, :m]
+        sy = gram[:, :m, m:] * ratio[:, None] + gram[:, :m, :m] * rest[:, None]
+        yy = gram[:, m:, m:] * ratio[:, None] + gram[:, m:, :m] * rest[:, None]
+        yy = ratio[:, :, None] * yy + rest[:, :, None] * sy
+
+        r = sy.triu()
         curvatures = r.diagonal(dim1=1, dim2=2)
         r = r + torch.diag_embed((curvatures == 0).to(r.dtype))  # empty slots: a harmless one
-        p = torch.linalg.solve_triangular(r, q[:, :m, None], upper=True)  # (B, m, 1)
-        yyp = torch.bmm(gram[:, m:, m:], p).squeeze(2)
-        p = p.squeeze(2)
-        rhs = curvatures * p + gamma * (yyp - q[:, m:])
+        p = torch.linalg.solve_triangular(r, sg[:, :, None], upper=True)  # (B, m, 1)
+        rhs = curvatures * p.squeeze(2) + gamma * (torch.bmm(yy, p).squeeze(2) - yg)
         a = torch.linalg.solve_triangular(r.mT, rhs[:, :, None], upper=False).squeeze(2)
-        return torch.zeros_like(q).scatter(1, order, torch.cat((a, -gamma * p), 1))
+        b = -gamma * p.squeeze(2)
+        return torch.zeros_like(q).scatter(1, order, torch.cat((a + rest * b, ratio * b), 1))

@@ -28,7 +28,7 @@ class Brackets:
 
     def select(self, rows: Tensor) -> None:
         for name in self.ROWS:
-            setattr(self, name, getattr(self, name)[rows])
+            setattr(self, name, getattr(self, name).index_select(0, rows))
 
     def update(self, rows: Tensor, log_w: Tensor, margin: Tensor) -> None:
         """Take in that `rows` (indices) ended with `margin` at `log_w`; above 0 is success."""

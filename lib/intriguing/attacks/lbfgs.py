@@ -266,7 +266,7 @@ class _Search:
         return self._end_of_weight(over) if len(over) else over
 
     def _refuse_not_finite(self, loss: Tensor, g: Tensor, starting: Tensor) -> None:
-        """Make a trial whose loss is not finite one that is never accepted."""
+        """Make a trial whose loss is not finite one that is never accepted and teaches no pair."""
         wrong = (~loss.isfinite()).nonzero().squeeze(1)
         if not len(wrong):
             return
@@ -274,7 +274,7 @@ class _Search:
         if len(at_x):
             raise ValueError(f"the model's loss for image {int(self.who[at_x[0]])} towards its "
                              f"target is {loss[at_x[0]].item()}: logits must be finite")
-        loss[wrong], g[wrong] = torch.inf, 0
+        loss[wrong], g[wrong] = torch.inf, torch.nan
 
     def _keep_best(self, v: Tensor, penalty: Tensor, margin: Tensor) -> None:
         if self.fixed:
@@ -350,7 +350,7 @@ class _Search:
             return waiting[len(who) :]
         keep = self.alive.nonzero().squeeze(1)
         for name in self.ROWS:
-            setattr(self, name, getattr(self, name)[keep])
+            setattr(self, name, getattr(self, name).index_select(0, keep))
         self.brackets.select(keep)
         self.solver.select(keep)
         return waiting
