@@ -809,6 +809,11 @@ def test_nearest() -> None:
     assert nearest("zzz", []) == "there are none"
 
 
+def test_nearest_lists_few_of_many() -> None:
+    many = [f"name{k:03d}" for k in range(200)]
+    assert nearest("zzz", many).endswith("name019 and 180 more")
+
+
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("ROOT", "DATA", "CACHE", "ZOO", "RESULTS"):
         monkeypatch.delenv(f"INTRIGUING_{variable}", raising=False)

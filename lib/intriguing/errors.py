@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable
 
 
+MOST = 20  # valid names that a message lists
+
+
 class UserError(Exception):
     """One clear sentence that names what was wrong and what to do about it.
 
@@ -23,8 +26,8 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
 
     Returns
     -------
-    str : ``"did you mean a or b?"`` when something is close, else ``"valid names: a, b, c"``,
-        else ``"there are none"``.
+    str : ``"did you mean a or b?"`` when something is close, else ``"valid names: a, b, c"``
+        (the first MOST of them), else ``"there are none"``.
     """
     names = sorted({str(v) for v in valid})
     folded = {v.casefold(): v for v in names}
@@ -33,4 +36,6 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
         close = [key for key in folded if str(name).casefold() in key][:limit]
     if close:
         return f"did you mean {' or '.join(folded[key] for key in close)}?"
-    return f"valid names: {', '.join(names)}" if names else "there are none"
+    shown, more = names[:MOST], len(names) - MOST
+    rest = f" and {more} more" if more > 0 else ""
+    return f"valid names: {', '.join(shown)}{rest}" if names else "there are none"
