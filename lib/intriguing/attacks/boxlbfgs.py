@@ -86,9 +86,10 @@ class BoxLBFGS:
         self.step = torch.ones_like(self.step).where(self.accepted, self.step)
         self.pending = g - self.g
         if len(rejected):
-            # the rejected point has taught a pair already, so only the second failure in a row
-            # shortens the step
-            self.step[rejected] *= shrink.where(self.backtracks[rejected] > 1, 1.0)
+            # the rejected point has taught a pair already, so the first failure in a row shortens
+            # the step by less
+            first = self.backtracks[rejected] <= 1
+            self.step[rejected] *= shrink.sqrt().where(first, shrink)
             g[rejected], self.trial[rejected] = self.g[rejected], self.x[rejected]
         self.x, self.g = self.trial, g
         self.f = torch.where(self.accepted, f, self.f)
