@@ -34,6 +34,7 @@ from intriguing.attacks.lbfgs import PENALTIES, _Search
 NETWORKS = {"fc": "FC100-100-10", "cnn": "CNN"}
 FIRST_IMAGE = 5000  # the defaults of the attack were chosen on earlier test images
 FTOL, C_TOL = 2e-3, 0.02  # the attack's defaults
+LOOSE = 2e-2  # a tolerance for ours at which SciPy's distortion at FTOL is about equal on the CNN
 SCIPY_DEFAULT = 2.2e-9
 
 
@@ -51,6 +52,7 @@ class OneImage:
     def loss(self, v: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and gradient at pixels v (D,); remembers the margin and the best success."""
         self.evaluations += 1
+        self.last = v.copy()
         pixels = torch.from_numpy(v).to(self.dtype).view(1, *self.shape).requires_grad_()
         logits = self.model(pixels)
         loss = F.cross_entropy(logits, self.target)
@@ -76,7 +78,8 @@ class OneImage:
             options["gtol"] = 0.0
         end = minimize(objective, start, jac=True, method="L-BFGS-B",
                        bounds=[(0.0, 1.0)] * len(start), options=options).x  # fmt: skip
-        self.loss(end)
+        if not np.array_equal(end, self.last):
+            self.loss(end)
         return end
 
 
@@ -176,6 +179,13 @@ def race(model, x, y, target, rounds: int, few: int) -> dict:
         unit = pass_seconds(model, x[:512], target[:512])
         spent, ours = seconds(lambda: attacks.lbfgs(model, x, y, target=target, ftol=FTOL,
                                                     c_tol=C_TOL))  # fmt: skip
+        loosely, loose = seconds(lambda: attacks.lbfgs(model, x, y, target=target, ftol=LOOSE,
+                                                       c_tol=C_TOL))  # fmt: skip
+        also = table[f"ours, ftol {LOOSE:g}"]
+        also["seconds an image"].append(loosely / len(x))
+        also["gradients"].append(loose.gradients.double().mean().item())
+        also["L2 over ours"].append((loose.l2 / ours.l2).double().mean().item())
+        also["success"].append(loose.success.double().mean().item())
         mine = table["ours"]
         mine["seconds an image"].append(spent / len(x))
         mine["gradients"].append(ours.gradients.double().mean().item())
@@ -190,7 +200,9 @@ def race(model, x, y, target, rounds: int, few: int) -> dict:
             peer["over floor"].append(taken / (unit * count.sum()))
             peer["success"].append(np.isfinite(l2).mean())
             peer["ours times as fast"].append(taken / few / (spent / len(x)))
+            peer["ours, loose, times as fast"].append(taken / few / (loosely / len(x)))
             peer["L2 ours/peer"].append(np.mean(ours.l2[rows].double().numpy() / l2))
+            peer["L2 ours, loose/peer"].append(np.mean(loose.l2[rows].double().numpy() / l2))
             same = ours.gradients[rows].double().mean().item()
             peer["gradients of ours, same images"].append(same)
         print(f"round {r + 1} of {rounds} done", flush=True)
@@ -309,10 +321,8 @@ def show(report: dict) -> None:
     for name, columns in report["race"].items():
         rate = 1 / columns["seconds an image"]["mean"]
         text = f"{name:20} {rate:8.1f} img/s"
-        for key in ("ours times as fast", "L2 ours/peer", "gradients",
-                    "gradients of ours, same images", "over floor", "success"):  # fmt: skip
-            if key in columns:
-                c = columns[key]
+        for key, c in columns.items():
+            if key != "seconds an image":
                 text += f" | {key} {c['mean']:.4g} ({c['least']:.4g} to {c['most']:.4g})"
         print(text)
     for row in report["ddn"]:
@@ -330,6 +340,7 @@ def main() -> None:
     parser.add_argument("--few", type=int, help="images that SciPy attacks a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", help="image counts of the scaling plot")
+    parser.add_argument("--repeats", type=int, default=2, help="least of so many times in the plot")
     parser.add_argument("--budgets", type=int, nargs="*", default=[100, 300, 1000],
                         help="steps of DDN beside an equal budget")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all numbers here")
@@ -354,7 +365,7 @@ def main() -> None:
         "machine": f"{shown.get('cpu', shown.get('processor', ''))}, torch {torch.__version__}",
         "race": race(model, *chosen, given.rounds, few),
         "breakdown": breakdown(model, *chosen),
-        "scaling": scaling(model, *everything, sizes),
+        "scaling": scaling(model, *everything, sizes, given.repeats),
         "ddn": beside_ddn(model, *(part[: min(200, given.images)] for part in chosen),
                           given.budgets),
     }  # fmt: skip
