@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from intriguing import attacks, data, runtime, zoo
 from intriguing.attacks.boxlbfgs import BoxLBFGS
 from intriguing.attacks.bracket import Brackets
-from intriguing.attacks.lbfgs import PENALTIES, _Search
+from intriguing.attacks.penalties import PENALTIES
+from intriguing.attacks.search import Search
 
 NETWORKS = {"fc": "FC100-100-10", "cnn": "CNN"}
 FIRST_IMAGE = 5000  # the defaults of the attack were chosen on earlier test images
@@ -232,17 +233,17 @@ def beside_ddn(model, x, y, target, budgets) -> list[dict]:
 def stopwatch():
     """Time the attack's parts; yields {part: CPU seconds}, each without the parts it calls."""
     parts = {
-        "network": (_Search, "_evaluate"),
+        "network": (Search, "_evaluate"),
         "penalty": (PENALTIES["l2_squared"], "__call__"),
-        "keep the best": (_Search, "_keep_best"),
+        "keep the best": (Search, "_keep_best"),
         "line search": (BoxLBFGS, "tell"),
         "direction": (BoxLBFGS, "_direction"),
         "weights of the pairs": (BoxLBFGS, "_weights"),
         "projection": (BoxLBFGS, "ask"),
         "trial point": (BoxLBFGS, "_propose"),
-        "new c": (_Search, "_end_of_weight"),
-        "rows come and go": (_Search, "_replace_dead"),
-        "bookkeeping": (_Search, "_tick"),
+        "new c": (Search, "_end_of_weight"),
+        "rows come and go": (Search, "_replace_dead"),
+        "bookkeeping": (Search, "_tick"),
     }
     spent, inside, original = defaultdict(float), [0.0], {}
 

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-
 MOST = 20  # valid names that a message lists
 
 
