@@ -97,7 +97,7 @@ def scipy_bracket(model, x, target, *, ftol: float, rounds: int = 25) -> tuple[f
     for _ in range(rounds):
         point = one.minimise(log_w.exp().item(), point, ftol)
         brackets.update(row, log_w, torch.tensor([one.margin], dtype=torch.float64))
-        if brackets.closed(row) or brackets.lost(row, log_w):
+        if brackets.closed(row) or brackets.give_up(row, log_w):
             break
         log_w = brackets.propose(row)
     return one.best, one.evaluations

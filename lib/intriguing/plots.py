@@ -20,7 +20,6 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.size": 9,
-    "legend.frameon": False,
     "axes.axisbelow": True,
 }
 
@@ -37,19 +36,20 @@ def image_grid(
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
-    titles: Sequence[Sequence[str]] = (),
     size: float = 0.95,
 ) -> Figure:
-    """Pictures in a grid; each (H, W) or (H, W, 3) in [0, 1], drawn without interpolation."""
+    """Pictures in a grid, rows of equal length; each (H, W) or (H, W, 3) in [0, 1], not smoothed.
+
+    `size` : width of a picture in inches.
+    """
     height, width = len(rows), len(rows[0])
-    figure, axes = _figure(height, width, (size * width + 1.2, (size + 0.18) * height))
+    figure, axes = _figure(height, width, (size * width + 1.2, (size + 0.1) * height))
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
             ax = axes[i, j]
             ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             ax.set(xticks=[], yticks=[])
-            if titles:
-                ax.set_title(titles[i][j], fontsize=7, pad=2)
+            ax.spines[:].set_visible(False)
             if i == 0 and column_labels:
                 ax.set_title(column_labels[j], fontsize=8, pad=4)
             if j == 0 and row_labels:
@@ -65,7 +65,11 @@ def histograms(
     columns: int = 3,
     bins: int = 40,
 ) -> Figure:
-    """One histogram a sample on a common axis, as shares; `lines` marks named values in each."""
+    """One histogram a sample on a common axis, as shares of its values.
+
+    samples : name -> (N,) values. lines : name -> {label: value}, at most 3 marked in each.
+    The few values beyond the 0.999 quantile of a sample count in its last bin.
+    """
     rows = -(-len(samples) // columns)
     top = max(float(np.quantile(values, 0.999)) for values in samples.values())
     figure, axes = _figure(rows, columns, (2.6 * columns, 1.75 * rows), sharex=True, sharey=True)
@@ -73,10 +77,11 @@ def histograms(
         ax.set_visible(False)
     for ax, (name, values) in zip(axes.flat, samples.items(), strict=False):
         edges = np.linspace(0, top, bins + 1)
-        ax.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=COLOURS[5])
+        shares = np.full(len(values), 1 / len(values))
+        ax.hist(np.minimum(values, top), edges, weights=shares, color=COLOURS[5])
         for k, (label, at) in enumerate((lines or {}).get(name, {}).items()):
-            style = {"color": COLOURS[k], "linestyle": ("-", "--", ":")[k % 3], "label": label}
-            ax.axvline(at, linewidth=1.6, **style)
+            style = {"color": COLOURS[(6, 1, 2)[k]], "linestyle": ("-", "--", ":")[k]}
+            ax.axvline(at, linewidth=1.6, label=label, **style)
         ax.set_title(name, fontsize=9)
         ax.grid(alpha=0.25)
     for ax in axes[:, 0]:
@@ -84,7 +89,7 @@ def histograms(
     for ax in axes[-1]:
         ax.set_xlabel(xlabel)
     if lines:
-        axes[0, 0].legend(fontsize=7, loc="upper right")
+        axes[0, 0].legend(fontsize=7, loc="upper right", frameon=False)
     return figure
 
 
@@ -96,9 +101,14 @@ def dot_plot(
     reference_label: str = "",
     log: bool = False,
 ) -> Figure:
-    """Rows of points with intervals: `rows[row][series] = (value, low, high)`."""
+    """Rows of points with intervals: `rows[row][series] = (value, low, high)`.
+
+    Raises ValueError for more series than there are colours and markers to tell apart.
+    """
     series = list(dict.fromkeys(name for points in rows.values() for name in points))
-    figure, axes = _figure(1, 1, (7.2, 0.42 * len(rows) + 1.2))
+    if len(series) > len(MARKERS):
+        raise ValueError(f"{len(series)} series, but only {len(MARKERS)} can be told apart")
+    figure, axes = _figure(1, 1, (7.2, 0.5 * len(rows) + 1.2))
     ax = axes[0, 0]
     if reference is not None:
         ax.axvline(reference, color="#444444", linewidth=1, linestyle="--", label=reference_label)
@@ -113,12 +123,12 @@ def dot_plot(
     ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=xlabel)
     if log:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
         ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
     for i in range(1, len(rows)):
         ax.axhline(i - 0.5, color="#dddddd", linewidth=0.6)
-    figure.legend(loc="outside right upper", fontsize=7.5)
+    figure.legend(loc="outside right upper", fontsize=7.5, frameon=False)
     return figure

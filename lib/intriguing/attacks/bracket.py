@@ -46,8 +46,8 @@ class Brackets:
     def closed(self, rows: Tensor) -> Tensor:
         return self.high[rows] - self.low[rows] < self.gap
 
-    def lost(self, rows: Tensor, log_w: Tensor) -> Tensor:
-        """Say which rows have left the range. One that only failed may turn once, and go down.
+    def give_up(self, rows: Tensor, log_w: Tensor) -> Tensor:
+        """Turn round rows that left the range upwards, once; say which others have left it.
 
         The first guess can overshoot the target's region where the gradient at x is small.
         """

@@ -56,6 +56,8 @@ def lbfgs(
     penalty : "l2_squared" (default), "l2" (smoothed at 0) or "l1" (exact: r is split in two parts).
     start : "warm" goes on from the last point when c moves; "zero" starts again at r = 0.
     ftol : a minimisation ends when a step lowers the objective by less than this fraction of it.
+        The default suits "l2_squared" and "l1"; "l2" is flat along r and wants 1e-6, with
+        max_iterations in the thousands.
     gtol : or when the projected gradient's largest entry, loss weighted by 1/c, is below this.
     c_tol : the search ends when the bracket of c is narrower than this fraction.
     max_rounds, max_iterations : values of c tried, and steps at each of them, at the most.
@@ -73,7 +75,7 @@ def lbfgs(
     Raises ValueError for bad input (see `check_inputs`) and unknown options.
 
     Paper: MNIST and AlexNet, search of c and stopping rule not given. Here the search starts at
-    the w of a linear model, w = 4 margin / ||grad loss||^2, brackets by factors and closes the
+    the w of a linear model, w = -4 margin / ||grad loss||^2, brackets by factors and closes the
     bracket by interpolating the margin in log w.
     """
     check_inputs(model, x, y, target)
@@ -112,32 +114,40 @@ def global_c(
 
     The other reading of the paper's "line search for c", with one c for the whole set. All images
     at all `points` values of c are rows of one batch. The first grid spans the values that single
-    images need; each further round refines between the last success and the first failure.
-    `options` go to `lbfgs`. Raises ValueError where no c of the first grid reaches the rate.
+    images need; each further round refines between the last success and the next value.
+
+    Parameters
+    ----------
+    model, x, y, target : as in `lbfgs`.
+    success_rate : share of the images that must reach their target.
+    points, rounds : values of c in a grid, and grids; c is known to the last grid's spacing.
+    options : for `lbfgs`.
+
+    Returns the AttackResult of the minimisers at that c; images already classified as their target
+    do not take part in the choice of the first grid.
+    Raises ValueError where no c of the first grid reaches the rate, and as `lbfgs` does.
     """
     n = len(x)
-    alone = lbfgs(model, x, y, target=target, **options).c
-    alone = alone[alone.isfinite()]
-    if len(alone) == 0:  # every image is its own answer
-        return lbfgs(model, x, y, target=target, **options)
-    low, high = alone.min().log() - math.log(30), alone.quantile(0.9).log()
+    alone = lbfgs(model, x, y, target=target, **options)
+    finite = alone.c[alone.c.isfinite()]
+    if len(finite) == 0:  # every image is its own answer
+        return alone
+    low, high = finite.min().log() - math.log(30), finite.max().log()
     best = None
     for _ in range(rounds):
         grid = torch.linspace(low.item(), high.item(), points, dtype=x.dtype, device=x.device)
-        many = (t.repeat_interleave(points, 0) for t in (x, y, target))
-        images, labels, wanted = many
+        images, labels, wanted = (t.repeat_interleave(points, 0) for t in (x, y, target))
         result = lbfgs(model, images, labels, target=wanted, c=grid.exp().repeat(n), **options)
-        rate = result.success.view(n, points).float().mean(0)
+        rate = result.success.view(n, points).double().mean(0)
         good = (rate >= success_rate).nonzero().squeeze(1)
-        if len(good):
-            last = int(good[-1])
-            best = result[torch.arange(n, device=x.device) * points + last]
-            low, high = grid[last], grid[min(last + 1, points - 1)]
-        elif best is None:
-            raise ValueError(f"no c in [{grid[0].exp():.3g}, {grid[-1].exp():.3g}] reaches a "
-                             f"success rate of {success_rate}")  # fmt: skip
-        else:
-            high = low + (high - low) / points
+        if len(good) == 0:
+            break
+        last = int(good[-1])
+        best = result[torch.arange(n, device=x.device) * points + last]
+        low, high = grid[last], grid[min(last + 1, points - 1)]
+    if best is None:
+        raise ValueError(f"no c in [{low.exp():.3g}, {high.exp():.3g}] reaches a success rate of "
+                         f"{success_rate}")  # fmt: skip
     return best
 
 

@@ -41,6 +41,9 @@ class SquaredL2:
     def first_weight(self, margin: Tensor, g: Tensor) -> Tensor:
         """Loss weight (B,) at which a linear model ends on its boundary.
 
+        margin : (B,) target logit minus the largest other at r = 0, negative there.
+        g : (B, D) gradient of the loss by the variables at r = 0.
+
         The boundary lies at ||r|| = -margin / ||g||, where the loss gradient is about half of g;
         the penalty's gradient must balance it.
         """

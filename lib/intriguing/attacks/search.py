@@ -161,7 +161,7 @@ class Search:
             return reason + WORDS.index("fixed c")
         tried = self.brackets.tried[rows]
         reason[tried >= self.max_rounds] = WORDS.index("rounds used up")
-        reason[self.brackets.lost(rows, self.log_w[rows])] = WORDS.index("weight out of range")
+        reason[self.brackets.give_up(rows, self.log_w[rows])] = WORDS.index("weight out of range")
         reason[self.brackets.closed(rows)] = WORDS.index("bracket closed")
         still = (tried == 1) & (self.iterations[self.who[rows]] == 0)
         reason[still & (self.margin_x[rows] > 0)] = WORDS.index("already the target")
