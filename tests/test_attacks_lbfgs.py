@@ -467,6 +467,18 @@ def test_penalties_each_win_their_own_norm():
     assert sums["l2"][0] == pytest.approx(sums["l2_squared"][0], rel=0.2)
 
 
+def test_squared_or_not_is_one_path_on_a_linear_network():
+    """The boundary of {f(x + r) = t} is met where ||r|| is least, whichever power is penalised."""
+    net = attacknets.linear(torch.float64)
+    x, y, target = attacknets.problems(net, 12)
+    squared = lbfgs(net, x, y, target=target, ftol=1e-9, c_tol=1e-4, max_iterations=3000)
+    plain = lbfgs(
+        net, x, y, target=target, penalty="l2", ftol=1e-9, c_tol=1e-4, max_iterations=3000
+    )
+    assert plain.success.all() and squared.success.all()
+    torch.testing.assert_close(plain.l2, squared.l2, rtol=5e-3, atol=0)
+
+
 def test_l1_is_sparse():
     model = attacknets.fc()
     x, y, target = attacknets.problems(model, 20)

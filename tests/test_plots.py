@@ -1,0 +1,39 @@
+"""Figures hold the data they were given."""
+
+import numpy as np
+import pytest
+
+from intriguing import plots
+
+
+def test_image_grid_shows_every_picture_as_it_is():
+    rows = [[np.full((4, 4), (i + j) / 4) for j in range(3)] for i in range(2)]
+    figure = plots.image_grid(rows, row_labels=["a", "b"], column_labels=["x", "y", "z"])
+    shown = [ax.images[0].get_array() for ax in figure.axes]
+    assert [float(picture[0, 0]) for picture in shown] == [0, 0.25, 0.5, 0.25, 0.5, 0.75]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["x", "y", "z"]
+    assert figure.axes[3].get_ylabel() == "b"
+
+
+def test_histograms_are_shares_that_lose_no_value():
+    samples = {"a": np.r_[np.zeros(999), 50.0], "b": np.ones(10)}
+    figure = plots.histograms(samples, xlabel="size", lines={"a": {"mean": 0.5}}, columns=2)
+    for ax in figure.axes[:2]:
+        assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(1)
+    assert figure.axes[0].lines[0].get_xdata()[0] == 0.5
+
+
+def test_dot_plot_draws_value_and_interval():
+    rows = {"first": {"s": (1.0, 0.5, 2.0)}, "second": {"s": (3.0, 2.5, 3.5), "t": (1.0, 1.0, 1.0)}}
+    ax = plots.dot_plot(rows, xlabel="ratio", reference=1, reference_label="one").axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    bars = ax.containers[0]
+    assert list(bars.lines[0].get_xdata()) == [1.0, 3.0]
+    ends = [segment[:, 0].tolist() for segment in bars.lines[2][0].get_segments()]
+    assert ends == [[0.5, 2.0], [2.5, 3.5]]
+
+
+def test_dot_plot_refuses_more_series_than_can_be_told_apart():
+    rows = {"row": {str(k): (1.0, 1.0, 1.0) for k in range(9)}}
+    with pytest.raises(ValueError, match="9 series"):
+        plots.dot_plot(rows, xlabel="x")
