@@ -21,7 +21,7 @@ class Folders:
         return Path(tempfile.mkdtemp(prefix=name))
 
 
-def main(build: str = "published", anchor: str = "experiment") -> None:
+def main(build: str = "published", anchor: str = "table-02-distortion") -> None:
     """Write book/_static/screenshot.png."""
     (name, *_) = bookbuild.chapter_names()
     html = bookbuild.html_dir(None if build == "published" else build)
@@ -35,10 +35,11 @@ def main(build: str = "published", anchor: str = "experiment") -> None:
     browser.get(page.as_uri())
     browser.execute_async_script(
         "const done = arguments[1];"
+        "const at = document.getElementById(arguments[0]);"
+        "const go = () => window.scrollTo("
+        "  0, at ? at.getBoundingClientRect().top + scrollY - 60 : 0);"
         "MathJax.startup.promise.then(() => {"
-        "  const at = document.getElementById(arguments[0]);"
-        "  window.scrollTo(0, at ? at.getBoundingClientRect().top + scrollY - 60 : 0);"
-        "  setTimeout(done, 500);"
+        "  setTimeout(go, 1000); setTimeout(done, 2000);"  # pictures and equations move the page
         "})",
         anchor,
     )
