@@ -305,6 +305,29 @@ def test_the_choice_never_changes() -> None:
     assert part.sha256 == "9ced0f986b6f55ff801ea9697751323033e755152257360e638581023a36faad"
 
 
+def test_parts_of_a_split_are_disjoint_and_complete() -> None:
+    whole = data.load("mnist-5k", "train")
+    first, second = (data.load("mnist-5k", f"train[{part}]@0") for part in (":50%", "50%:"))
+    assert len(first) == len(second) == len(whole) // 2
+    assert first.split == "train[:50%]@0" and first.sha256 != second.sha256
+    both = torch.cat([first.x, second.x]).flatten(1).sum(1).sort().values
+    assert torch.equal(both, whole.x.flatten(1).sum(1).sort().values)
+    assert torch.equal(torch.cat([first.y, second.y]).bincount(), whole.y.bincount())
+    assert not torch.equal(data.load("mnist-5k", "train[:50%]@1").x, first.x)
+    assert torch.equal(data.load("mnist-5k", "train[:2000]@0").x, first.x)
+    assert len(data.load("mnist-5k", "train[500:75%]@0", n=100)) == 100
+
+
+@pytest.mark.parametrize("split, message", [
+    ("train[:50%]", "no part of a split"), ("train@0", "no part of a split"),
+    ("train[:101%]@0", "percent go from 0 to 100"), ("train[:%]@0", "percent go from"),
+    ("train[2000:2000]@0", "no image"), ("train[:4001]@0", "more than the 4000"),
+    ("trian[:50%]@0", "no split 'trian'")])
+def test_a_part_that_is_none_is_refused(split: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data.load("mnist-5k", split)
+
+
 def test_classes_are_kept_and_relabelled_in_the_order_given(book: Path, tmp_path: Path) -> None:
     path = write_npz(tmp_path / "own.npz", classes=np.array(CLASSES))
     whole = data.load(path, "train")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from intriguing.data.arrays import Decoded
 from intriguing.errors import UserError, nearest
 
 CONTAINERS = ".npz, .zip, .tar, .tar.gz, .tar.xz, .tar.bz2, or a folder"
+_PART = re.compile(r"(.+)\[(\d*%?):(\d*%?)\]@(\d+)")  # train[:50%]@0
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +60,9 @@ def load(
     name : a name in `data/sources.toml`, looked for in INTRIGUING_DATA, then in `data/`; or the
         path of your own `.npz` (x_train, y_train, ...), or of your own image archive or folder with
         `split/class/file` inside.
-    split : "train", "test", ...
+    split : "train", "test", ...; or a part of one, "train[:50%]@0" and "train[50000:]@0": the split
+        is put in an order drawn with the seed behind the @, and sliced by percent or by number of
+        images, so that "[:50%]" and "[50%:]" of one seed share no image and leave none out.
     n : how many images; classes keep their proportions, the order is random.  None: all of them.
     classes : names or labels to keep; they become the labels 0, 1, ... in the order given.
     seed : chooses the part and the order.  A whole `.npz` or torchvision split keeps its order;
@@ -75,6 +79,7 @@ def load(
     UserError : the data is missing, damaged or malformed.
     """
     _check_numbers(n, seed, size)
+    whole, split, cut = split, *_parse_part(split)
     name = os.fspath(name)
     known = catalog.sources() if not _looks_like_path(name) else {}
     if name in known:
@@ -89,8 +94,10 @@ def load(
         raise UserError(
             f"there is no data set {name!r} ({nearest(name, known)}), nor a file of that name."
         )
+    if cut is not None:
+        decoded = _part(decoded, cut, f"{shown} ({whole})")
     kept = _kept_labels(available, classes, shown)
-    rows, labels = _choose(decoded, kept, n, seed, f"{shown} ({split})")
+    rows, labels = _choose(decoded, kept, n, seed, f"{shown} ({whole})")
     if rows is None:
         x, y, digest = decoded.x, decoded.y, decoded.sha256
     else:
@@ -98,7 +105,39 @@ def load(
         digest = arrays.content_sha256(x, y)
     pixels = torch.from_numpy(x).to(torch.float32).div_(255)  # (N, C, H, W), exactly 1 at 255
     names = tuple(available[label] for label in kept)
-    return Dataset(pixels, torch.from_numpy(y.copy()), names, digest, shown, split)
+    return Dataset(pixels, torch.from_numpy(y.copy()), names, digest, shown, whole)
+
+
+def _parse_part(split: str) -> tuple[str, tuple[str, str, int] | None]:
+    """Take "train[:50%]@0" apart into "train" and ("", "50%", 0); a plain split has no part."""
+    match = _PART.fullmatch(split)
+    if match is None:
+        if any(mark in split for mark in "[]@"):
+            raise ValueError(f"{split!r} is no part of a split: write it as 'train[:50%]@0'.")
+        return split, None
+    return match[1], (match[2], match[3], int(match[4]))
+
+
+def _part(decoded: Decoded, cut: tuple[str, str, int], shown: str) -> Decoded:
+    """Return the slice of a seeded permutation of the images."""
+    count = len(decoded.y)
+    start, stop = (_position(text, count, shown) for text in cut[:2])
+    start, stop = start or 0, count if stop is None else stop
+    if not start < stop <= count:
+        raise ValueError(f"{shown} would hold no image, or more than the {count} there are.")
+    rows = np.random.RandomState(cut[2]).permutation(count)[start:stop]
+    return Decoded(decoded.x[rows], decoded.y[rows], decoded.classes, in_order=True)
+
+
+def _position(text: str, count: int, shown: str) -> int | None:
+    """Return an end of a slice as a number of images; percent are rounded to whole images."""
+    if not text:
+        return None
+    if not text.endswith("%"):
+        return int(text)
+    if text == "%" or int(text[:-1]) > 100:
+        raise ValueError(f"{shown} has no part at {text!r}: percent go from 0 to 100.")
+    return round(count * int(text[:-1]) / 100)
 
 
 def _looks_like_path(name: str) -> bool:
