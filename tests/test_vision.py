@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import scipy.io
 import torch
 
@@ -415,3 +416,126 @@ def test_without_a_network_the_error_says_what_to_do(book: Path, name: str) -> N
         data.fetch(name)
     with pytest.raises(UserError, match="was not found in"):
         data.verify(name)
+
+
+# The networks
+
+
+@pytest.fixture(scope="module")
+def squeeze() -> torch.nn.Sequential:
+    return vision.network("squeezenet1_1", seed=3, classes=5)
+
+
+def test_network_takes_pixels_and_normalises_them_first(squeeze: torch.nn.Sequential) -> None:
+    x = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert not any(part.training for part in squeeze.modules())
+    mean, std = squeeze.normalize.mean, squeeze.normalize.std
+    published = vision.module().models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()
+    assert mean.flatten().tolist() == pytest.approx(published.mean)
+    assert std.flatten().tolist() == pytest.approx(published.std)
+    with torch.no_grad():
+        assert squeeze(x).shape == (3, 5)
+        assert torch.equal(squeeze(x), squeeze.net((x - mean) / std))
+
+
+def test_random_networks_follow_their_seed_and_leave_the_global_generator_alone(
+    squeeze: torch.nn.Sequential,
+) -> None:
+    before = torch.random.get_rng_state()
+    again, other = (vision.network("squeezenet1_1", seed=s, classes=5) for s in (3, 4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    same = [
+        [torch.equal(a, b) for a, b in zip(squeeze.parameters(), net.parameters(), strict=True)]
+        for net in (again, other)
+    ]
+    assert all(same[0]) and not all(same[1])
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(3)
+        plain = vision.module().models.squeezenet1_1(num_classes=5)
+    assert torch.equal(plain.features[0].weight, squeeze.net.features[0].weight)
+
+
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_a_saved_state_dict_is_loaded(
+    tmp_path: Path, squeeze: torch.nn.Sequential, ending: str, bare: bool
+) -> None:
+    file = tmp_path / f"weights{ending}"
+    tensors = (squeeze.net if bare else squeeze).state_dict()
+    if ending == ".pth":
+        torch.save(tensors, file)
+    else:
+        safetensors.torch.save_file(tensors, file)
+    loaded = vision.network("squeezenet1_1", file, seed=9, classes=5)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), squeeze(x))
+    assert vision.network("squeezenet1_1", str(file), classes=5) is not loaded
+
+
+def test_a_state_dict_that_does_not_fit_is_explained(
+    tmp_path: Path, squeeze: torch.nn.Sequential
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(squeeze.net.state_dict(), file)
+    with pytest.raises(UserError, match=r"2 of another shape \(classifier.1.bias \(5,\) for"):
+        vision.network("squeezenet1_1", file)
+    with pytest.raises(UserError, match="missing .* unexpected"):
+        vision.network("alexnet", file, classes=5)
+    file.write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="cannot be read as a state dict"):
+        vision.network("squeezenet1_1", file)
+    torch.save({"epoch": 3}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="no state dict of tensors"):
+        vision.network("squeezenet1_1", tmp_path / "other.pth")
+
+
+def test_code_in_a_torch_file_is_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "unpickled",))
+
+    torch.save({"weight": Bomb()}, tmp_path / "bomb.pth")
+    with pytest.raises(UserError, match="cannot be read as a state dict"):
+        vision.network("alexnet", tmp_path / "bomb.pth")
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_bad_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="no classifier 'alexnt': did you mean alexnet"):
+        vision.network("alexnt")
+    for wrong in ("DEFAULT", "IMAGENET1K_V9", "no/such/file.pth"):
+        with pytest.raises(ValueError, match=rf"{wrong}.*neither a file .*\(IMAGENET1K_V1\)"):
+            vision.network("alexnet", wrong)
+    with pytest.raises(ValueError, match="leave classes=10 out"):
+        vision.network("alexnet", "IMAGENET1K_V1", classes=10)
+    with pytest.raises(ValueError, match="IMAGENET1K_FEATURES of vgg16 has no classifier"):
+        vision.network("vgg16", "IMAGENET1K_FEATURES")
+
+
+def test_published_weights_without_a_network_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(UserError, match="IMAGENET1K_V1 of alexnet could not be had from") as caught:
+        vision.network("alexnet", "IMAGENET1K_V1")
+    assert "\n" not in str(caught.value) and "weights=None" in str(caught.value)
+
+
+def test_published_weights_come_from_torchs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    made = vision.network("squeezenet1_1", seed=5)
+    member = vision.module().models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(made.net.state_dict(), folder / Path(member.url).name)
+    found = vision.network("squeezenet1_1", "IMAGENET1K_V1")
+    assert torch.equal(found.net.features[0].weight, made.net.features[0].weight)

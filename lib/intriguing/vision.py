@@ -1,4 +1,4 @@
-"""The only module that imports torchvision: its data sets, and its networks for whoever asks here.
+"""The only module that imports torchvision: its data sets, and its networks.
 
 torchvision's published Linux wheel is built for CUDA.  Installed beside a CPU-only torch its
 compiled extension cannot be loaded, pip notices nothing, and `import torchvision` fails with
@@ -11,6 +11,7 @@ torchvision reads the CIFAR batches with pickle, which is their published format
 MD5 sum of each file with the published one first, so nothing else is ever unpickled.
 """
 
+import collections
 import contextlib
 import http.client
 import importlib
@@ -26,8 +27,11 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch import nn
 
-from intriguing.errors import UserError
+from intriguing.errors import UserError, nearest
+from intriguing.models import weights as saved
+from intriguing.models.normalize import Normalize
 
 SYMPTOM = "operator torchvision::nms does not exist"
 STUBS = ("nms", "qnms")
@@ -217,6 +221,79 @@ def image_folder(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]
 def hidden(name: str) -> bool:
     """Say whether a file or folder is what systems leave behind rather than somebody's data."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def network(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    seed: int = 0,
+    classes: int | None = None,
+) -> nn.Sequential:
+    """Return one of torchvision's classifiers behind a `Normalize` layer, in eval mode, on the CPU.
+
+    It maps pixels (N, 3, H, W) in [0, 1] to logits (N, classes).  The layer `.normalize` holds the
+    mean and std that torchvision's first published weights were trained with; `.net` is the bare
+    network.
+
+    Parameters
+    ----------
+    name : as `torchvision.models.list_models(torchvision.models)` lists it, such as "alexnet".
+    weights : None for torchvision's own random initialisation; the name of one version of the
+        published weights, such as "IMAGENET1K_V1", downloaded by torchvision, which checks its
+        hash; or the path of a saved state dict of the network, or of what this returns.
+    seed : of the random initialisation; torch's global generator is left alone.
+    classes : outputs, 1000 unless told; published weights have their own number.
+
+    Raises
+    ------
+    ValueError : no such network or weights, "DEFAULT" (its meaning changes between versions of
+        torchvision), or `classes` beside published weights.
+    UserError : the published weights cannot be downloaded, or the file cannot be read or does not
+        fit.
+    """
+    zoo = module().models
+    if name not in (names := zoo.list_models(module=zoo)):
+        raise ValueError(f"torchvision has no classifier {name!r}: {nearest(name, names)}")
+    published = {member.name: member for member in zoo.get_model_weights(name)}
+    normalize = next(iter(published.values())).transforms()
+    if weights in published:
+        if classes is not None:
+            raise ValueError(f"{weights} fixes the number of classes: leave classes={classes} out")
+        net = _published(name, published[weights])
+        normalize = published[weights].transforms()
+    else:
+        if weights is not None and not Path(weights).is_file():
+            raise ValueError(
+                f"weights {str(weights)!r} of {name}: neither a file nor one of its published "
+                f"versions ({', '.join(published)})"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net = zoo.get_model(name, weights=None, num_classes=classes or 1000)
+        if weights is not None:
+            saved.load(net, weights, prefix="net.")
+    first = Normalize(normalize.mean, normalize.std)
+    return nn.Sequential(collections.OrderedDict(normalize=first, net=net)).eval()
+
+
+def _published(name: str, member) -> nn.Module:
+    """Download a version of the weights unless torch's cache has it, and build the network."""
+    if member.meta.get("categories") is None:
+        raise ValueError(f"{member.name} of {name} has no classifier: choose another version")
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else _discard_progress()
+    try:
+        with _network_timeout(TIMEOUT), quiet:
+            # First without unpickling anything but tensors: torchvision's own reading is laxer.
+            member.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            return module().models.get_model(name, weights=member, progress=False)
+    except Exception as error:  # no network, a server that breaks off, a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the weights {member.name} of {name} could not be had from {member.url} "
+            f"({type(error).__name__}: {reason}): fetch that file where there is a network and "
+            "give its path as weights, or use weights=None for random ones."
+        ) from error
 
 
 @contextlib.contextmanager
