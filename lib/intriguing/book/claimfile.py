@@ -18,15 +18,17 @@ from intriguing.errors import UserError, nearest
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 _KEYS = ("id", "chapter", "source", "statement", "paper", "unit", "record", "test", "profiles")
-_TESTS = {"equal": ("margin",), "greater": ("than", "margin"), "less": ("than", "margin")}
+_TESTS = {"equal": ("margin",), "within": ("than", "margin"), "greater": ("than", "margin"),
+          "less": ("than", "margin")}
 
 
 @dataclass(frozen=True)
 class Claim:
     """One claim of a paper and the test that decides it.
 
-    `kind` "equal": the interval against `paper` +- `margin`; "greater" and "less": the interval
-    against `than`, by at least `margin`.  `paper` is None for a claim of direction only.
+    `kind` "equal": the interval against `paper` +- `margin`; "within": against `than` +- `margin`,
+    for a claim that two things are alike where the paper has no number; "greater" and "less": the
+    interval against `than`, by at least `margin`.  `paper` is None for a claim without a number.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Claim:
         """What must hold for the claim to count as reproduced, in words."""
         if self.kind == "equal":
             return f"within {self.margin:g} of the paper's value"
+        if self.kind == "within":
+            return f"within {self.margin:g} of {self.than:g}"
         sign = 1 if self.kind == "greater" else -1
         return f"{self.kind} than {self.than + sign * self.margin:g}"
 
@@ -99,8 +103,8 @@ def _claim(entry: Any) -> Claim:
     if kind not in _TESTS:
         raise ValueError(f"test has the kind {kind!r}: {nearest(str(kind), _TESTS)}")
     _exactly({"margin": 0.0, **test}, ("kind", *_TESTS[kind]), "test")
-    if kind == "equal" and "margin" not in test:
-        raise ValueError("an equal test needs a margin")
+    if kind in ("equal", "within") and "margin" not in test:
+        raise ValueError(f"a test of the kind {kind!r} needs a margin")
     profiles = entry["profiles"]
     if not isinstance(profiles, list) or not profiles:
         raise ValueError("profiles must be a list with at least one profile")

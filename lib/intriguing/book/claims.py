@@ -39,9 +39,10 @@ def verdict(claim: Claim, record: records.Record | None, profile: str | None) ->
     if record is None or profile not in claim.profiles or not record.known:
         return NOT_TESTED
     low, high = record.low, record.high
-    if claim.kind == "equal":
-        bottom = claim.paper - claim.margin - _SLACK
-        top = claim.paper + claim.margin + _SLACK
+    if claim.kind in ("equal", "within"):
+        centre = claim.paper if claim.kind == "equal" else claim.than
+        bottom = centre - claim.margin - _SLACK
+        top = centre + claim.margin + _SLACK
         if bottom <= low and high <= top:
             return REPRODUCED
         return NOT_REPRODUCED if high < bottom or low > top else PARTLY
@@ -177,7 +178,7 @@ def _line(row: Row) -> str:
 def _paper(claim: Claim) -> str:
     """Return the paper's value as it may be printed."""
     if claim.paper is None:
-        return "direction only"
+        return "no difference" if claim.kind == "within" else "direction only"
     return records.NOT_AVAILABLE if claim.from_memory else f"{claim.paper:g}"
 
 
@@ -209,7 +210,8 @@ def _explanation(tags: set[str]) -> list[str]:
         "verdict is computed from the chapter's record and never typed.",
         "",
         "- *Reproduced*: the whole interval meets the rule. For a value: it lies inside the "
-        "paper's value plus or minus the margin. For a direction: it lies beyond the bound.",
+        "paper's value plus or minus the margin. For a claim that two things do not differ: "
+        "inside the margin around zero. For a direction: it lies beyond the bound.",
         "- *Not reproduced*: the whole interval misses it.",
         "- *Partly*: the interval holds values that meet the rule and values that do not.",
         "- *Not tested at this profile*: the chapter was run at a scale that cannot decide the "
