@@ -16,7 +16,24 @@ PARAMETERS = {
     "ae400": 784 * 400 + 400 + 400 * 784 + 784,
     "ae400-10": 784 * 400 + 400 + 400 * 10 + 10,
     "cnn-mnist": 16 * 9 + 16 + 32 * 16 * 9 + 32 + 1568 * 64 + 64 + 64 * 10 + 10,
-}
+    "allcnn-mnist": 9 * (8 + 2 * 64 + 128 + 3 * 256) + 256 + 2 * (3 * 8 + 5 * 16) + 160 + 10,
+    "resnet8-mnist": (
+        9 * (8 + 64 * 2 + 128 + 256 + 512 + 1024) + 128 + 512 + 2 * (3 * 8 + 3 * 16 + 3 * 32) + 330
+    ),
+    "cnn-cifar": 32 * 27 + 32 + 64 * 32 * 9 + 64 + 4096 * 256 + 256 + 2570,
+    "allcnn-cifar": (
+        9 * (3 * 96 + 2 * 96**2 + 96 * 192 + 3 * 192**2) + 192**2 + 2 * (3 * 96 + 5 * 192) + 1930
+    ),
+    "resnet20-cifar": (
+        9 * (3 * 32 + 6 * 32**2 + 32 * 64 + 5 * 64**2 + 64 * 128 + 5 * 128**2)
+        + 32 * 64 + 64 * 128 + 2 * (7 * 32 + 7 * 64 + 7 * 128) + 1290
+    ),
+}  # fmt: skip
+
+
+def pixels(name, n):
+    generator = runtime.generator(0, "x")
+    return torch.rand(n, *models.input_shape(name), dtype=torch.float64, generator=generator)
 
 
 @pytest.mark.parametrize("name", models.architectures())
@@ -28,7 +45,7 @@ def test_sizes(name):
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_rows_are_independent(name, n):
     model = models.build(name).double().eval()
-    x = torch.rand(n, 1, 28, 28, dtype=torch.float64, generator=runtime.generator(0, "x"))
+    x = pixels(name, n)
     logits = model(x)
     assert logits.shape == (n, 10)
     alone = torch.cat([model(row[None]) for row in x])
@@ -86,3 +103,19 @@ def test_a_misspelt_architecture_gets_the_nearest():
         models.build("fc100-100")
     with pytest.raises(ValueError, match="output sizes"):
         models.MLP((784,))
+
+
+@pytest.mark.parametrize("name", ["cnn-mnist", "allcnn-mnist", "resnet8-mnist"])
+def test_features_feed_the_last_layer(name):
+    model = models.build(name).double().eval()
+    x = pixels(name, 3)
+    last = model.fc2 if name == "cnn-mnist" else model.head
+    assert torch.equal(last(model.features(x)), model(x))
+
+
+def test_a_block_is_the_identity_where_its_convolutions_are_zero():
+    model = models.build("resnet8-mnist").double().eval()
+    block = model.body[2]
+    torch.nn.init.zeros_(block.conv2[0].weight)
+    x = pixels("resnet8-mnist", 2).expand(-1, 8, -1, -1)
+    assert torch.allclose(block(x), x)

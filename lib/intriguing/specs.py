@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 
 from intriguing import data, models
 from intriguing.errors import nearest
-from intriguing.training import RECIPES
+from intriguing.training import CONVNETS, RECIPES, Recipe
 from intriguing.training.jobs import JOBS
+
+GREY = ("mnist", "mnist-5k", "fashion-mnist")  # sets of 1 x 28 x 28 pixels
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Spec:
     @property
     def label(self) -> str:
         """A short name for people: architecture, objective, weight decay, data, seed."""
-        size = "" if self.n is None else f"[{self.n}]"
+        size = "" if self.split == "train" else self.split.removeprefix("train")
+        size += "" if self.n is None else f"[{self.n}]"
         lam = ",".join(f"{value:g}" for name, value in self.numbers if name.startswith("lam"))
         decay = f" lam={lam}" if lam else ""
         return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
@@ -72,6 +75,7 @@ def szegedy(
     decay: str = "calibrated",
     lam: float | Iterable[float] | None = None,
     seed: int = 0,
+    split: str = "train",
     n: int | None = None,
     **budget: float,
 ) -> Spec:
@@ -81,8 +85,8 @@ def szegedy(
     ----------
     name : "FC10(1e-4)", "FC10(1e-2)", "FC10(1)", "FC100-100-10", "FC200-200-10", "FC123-456-10",
         "AE400-10" or "CNN" (ours; the paper's convolutional network is not described).
-    dataset, n : as `data.load`.  With "mnist-5k", or n of at most 10,000, the smaller budget of
-        the recipe applies.
+    dataset, split, n : as `data.load`.  With "mnist-5k", or n of at most 10,000, the smaller
+        budget of the recipe applies.
     decay : the reading of the weight decay, "calibrated" or "literal"; see
         `training.objectives.decay_coefficients`.  The CNN has none.
     lam : another lambda, for all layers or one each; default the paper's.
@@ -96,13 +100,7 @@ def szegedy(
     if name not in RECIPES:
         raise ValueError(f"no network {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]
-    numbers = dict(recipe.numbers)
-    if dataset == "mnist-5k" or (n is not None and n <= 10_000):
-        numbers |= recipe.small
-    for option in budget:
-        if option not in numbers:
-            raise ValueError(f"{name} has no number {option!r}: {nearest(option, numbers)}")
-    numbers |= budget
+    numbers = _numbers(name, recipe, dataset, n, budget)
     objective = "cross-entropy"
     if recipe.lam:
         objective = f"decay-{decay}"
@@ -115,7 +113,50 @@ def szegedy(
         numbers |= {f"lam{i}": value for i, value in enumerate(lams)}
     elif lam is not None:
         raise ValueError(f"{name} has no weight decay, but lam={lam} was given")
-    return Spec(recipe.architecture, dataset, "train", n, objective, tuple(numbers.items()), seed)
+    return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
+
+
+def convnet(
+    name: str,
+    dataset: str,
+    *,
+    seed: int = 0,
+    split: str = "train",
+    n: int | None = None,
+    **budget: float,
+) -> Spec:
+    """Return the spec of a convolutional network, small for grey digits, larger for colour images.
+
+    Parameters
+    ----------
+    name : "CNN", "AllCNN" or "ResNet".
+    dataset, split, n : as `data.load`; MNIST and its like, or CIFAR-10 and its like.
+    seed, budget : as `szegedy`.
+
+    Raises
+    ------
+    ValueError : an unknown name or number.
+    """
+    if name not in CONVNETS:
+        raise ValueError(f"no convolutional network {name!r}: {nearest(name, CONVNETS)}")
+    recipe = CONVNETS[name]["grey" if dataset in GREY else "colour"]
+    numbers = _numbers(name, recipe, dataset, n, budget)
+    return Spec(
+        recipe.architecture, dataset, split, n, "cross-entropy", tuple(numbers.items()), seed
+    )
+
+
+def _numbers(
+    name: str, recipe: Recipe, dataset: str, n: int | None, budget: dict[str, float]
+) -> dict[str, float]:
+    """Return the recipe's numbers, those of few images where there are few, and the budget's."""
+    numbers = dict(recipe.numbers)
+    if dataset == "mnist-5k" or (n is not None and n <= 10_000):
+        numbers |= recipe.small
+    for option in budget:
+        if option not in numbers:
+            raise ValueError(f"{name} has no number {option!r}: {nearest(option, numbers)}")
+    return numbers | budget
 
 
 def resolve(spec: Spec) -> Spec:

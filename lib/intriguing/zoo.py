@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from intriguing import data, models, paths, runtime, store
 from intriguing.errors import UserError
-from intriguing.specs import Spec, encoder, resolve, szegedy
+from intriguing.specs import Spec, convnet, encoder, resolve, szegedy
 from intriguing.training import state
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 
-__all__ = ["Spec", "ensure", "get", "info", "list", "remove", "resolve", "szegedy", "verify"]
+__all__ = [
+    "Spec", "convnet", "ensure", "get", "info", "list", "remove", "resolve", "szegedy", "verify",
+]  # fmt: skip
 
 
 def get(
@@ -199,17 +201,18 @@ def _train(
 
 
 def _check_images(spec: Spec, images: data.Dataset) -> None:
-    """Refuse other images than the spec's, and what networks made for MNIST cannot take."""
+    """Refuse other images than the spec's, and those of another shape than the network takes."""
     shape, classes = tuple(images.x.shape[1:]), int(images.y.max()) + 1
     if images.sha256 != spec.data_sha256:
         raise ValueError(
             f"the spec names images with sha256 {spec.data_sha256[:12]}..., but {spec.dataset!r} "
             f"({spec.split}) has {images.sha256[:12]}...: leave data_sha256 out to use these"
         )
-    if shape != (1, 28, 28) or classes > 10:
+    takes = models.input_shape(spec.architecture)
+    if shape != takes or classes > 10:
         raise ValueError(
-            f"{spec.architecture} takes 10 classes of 1 x 28 x 28 pixels, but {spec.dataset!r} has "
-            f"{classes} classes of {' x '.join(map(str, shape))}"
+            f"{spec.architecture} takes 10 classes of {' x '.join(map(str, takes))} pixels, but "
+            f"{spec.dataset!r} has {classes} classes of {' x '.join(map(str, shape))}"
         )
 
 

@@ -1,7 +1,10 @@
-"""A small convolutional network for 28 x 28 grey images.
+"""Plain convolutional networks: with pooling and a hidden layer, and with neither.
 
-The paper uses a convolutional network on MNIST without describing it; this one is ours.
+Szegedy et al. 2014 use a convolutional network on MNIST without describing it: `SmallCNN` is ours.
+`AllCNN` is that of Springenberg et al. 2015 (arXiv 1412.6806), with batch normalisation added.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,38 +12,107 @@ from torch import Tensor, nn
 from intriguing import runtime
 
 
+def he_normal(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
+    """Draw the weights from N(0, 2 / fan_in) (He et al. 2015); biases, if any, start at zero."""
+    with torch.no_grad():
+        layer.weight.normal_(0.0, (2.0 / layer.weight[0].numel()) ** 0.5, generator=generator)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def conv(
+    inputs: int, outputs: int, kernel: int, generator: torch.Generator, *, stride: int = 1
+) -> nn.Sequential:
+    """Return a convolution without bias that keeps the size (over stride), and its batch norm."""
+    layer = nn.utils.skip_init(  # leaves torch's global generator alone
+        nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
+    )
+    he_normal(layer, generator)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs))
+
+
 class SmallCNN(nn.Module):
     """Two 3 x 3 convolutions with ReLU and 2 x 2 max-pooling, a hidden layer, logits.
 
-    1 x 28 x 28 -> 16 x 14 x 14 -> 32 x 7 x 7 -> 64 -> classes, about 106,000 weights.  The pooling
-    windows do not overlap, so each pooling layer is non-expansive.
+    For MNIST 1 x 28 x 28 -> 16 x 14 x 14 -> 32 x 7 x 7 -> 64 -> classes, about 106,000 weights.
+    The pooling windows do not overlap, so each pooling layer is non-expansive.
 
     Parameters
     ----------
     classes : outputs.
-    generator : draws the initial weights, N(0, 2 / fan_in) (He et al. 2015); biases start at zero.
+    channels, size : of the images, size x size pixels, a multiple of 4.
+    widths, hidden : channels of the two convolutions, units of the hidden layer.
+    generator : draws the initial weights, see `he_normal`.
     """
 
-    def __init__(self, classes: int = 10, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        *,
+        channels: int = 1,
+        size: int = 28,
+        widths: Sequence[int] = (16, 32),
+        hidden: int = 64,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         generator = generator or runtime.generator(0, "init")
         empty = nn.utils.skip_init  # leaves torch's global generator alone
-        self.conv1 = empty(nn.Conv2d, 1, 16, 3, padding=1)
-        self.conv2 = empty(nn.Conv2d, 16, 32, 3, padding=1)
-        self.fc1 = empty(nn.Linear, 32 * 7 * 7, 64)
-        self.fc2 = empty(nn.Linear, 64, classes)
+        self.conv1 = empty(nn.Conv2d, channels, widths[0], 3, padding=1)
+        self.conv2 = empty(nn.Conv2d, widths[0], widths[1], 3, padding=1)
+        self.fc1 = empty(nn.Linear, widths[1] * (size // 4) ** 2, hidden)
+        self.fc2 = empty(nn.Linear, hidden, classes)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
-            fan_in = layer.weight[0].numel()
-            with torch.no_grad():
-                layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
-                layer.bias.zero_()
+            he_normal(layer, generator)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the activations (N, 64) of the last hidden layer, for pixels (N, 1, 28, 28)."""
-        h = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)  # (N, 16, 14, 14)
-        h = nn.functional.max_pool2d(torch.relu(self.conv2(h)), 2)  # (N, 32, 7, 7)
-        return torch.relu(self.fc1(h.flatten(1)))  # (N, 64)
+        """Return the activations (N, hidden) of the last hidden layer, for pixels (N, C, H, W)."""
+        h = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)  # (N, widths[0], H/2, W/2)
+        h = nn.functional.max_pool2d(torch.relu(self.conv2(h)), 2)  # (N, widths[1], H/4, W/4)
+        return torch.relu(self.fc1(h.flatten(1)))  # (N, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, classes) for pixels (N, 1, 28, 28)."""
+        """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.fc2(self.features(x))
+
+
+class AllCNN(nn.Module):
+    """Convolutions only: where others pool, a stride of 2; at the end a mean over positions.
+
+    3 x 3 convolutions of w, w, w (stride 2), 2w, 2w, 2w (stride 2), 2w channels, then 1 x 1 to 2w;
+    ReLU after each, and the logits are linear in the mean over positions.
+
+    Parameters
+    ----------
+    classes, channels : outputs, and channels of the images (of any size).
+    width : w; 96 is the paper's, for CIFAR-10.
+    generator : draws the initial weights, see `he_normal`.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        *,
+        channels: int = 1,
+        width: int = 96,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = generator or runtime.generator(0, "init")
+        plan = [(1, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 2), (2, 1)]  # (channels / w, stride)
+        layers, inputs = [], channels
+        for factor, stride in plan:
+            layers += [conv(inputs, factor * width, 3, generator, stride=stride), nn.ReLU()]
+            inputs = factor * width
+        layers += [conv(inputs, inputs, 1, generator), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.utils.skip_init(nn.Linear, inputs, classes)
+        he_normal(self.head, generator)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the mean over positions (N, 2w) of the last layer, for pixels (N, C, H, W)."""
+        return self.body(x).mean((2, 3))  # (N, 2w, h, w) -> (N, 2w)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) for pixels (N, C, H, W)."""
+        return self.head(self.features(x))

@@ -52,6 +52,23 @@ class MLP(nn.Module):
             outputs.append(h)
         return outputs
 
+    def above(self, level: int) -> "MLP":
+        """Return the part above a layer, which shares this network's layers.
+
+        It maps the outputs (N, units) or (N, units, 1, 1) of hidden layer `level`, counted from
+        1, to logits; level 0 is the whole network, from pixels.
+
+        Raises
+        ------
+        ValueError : no such hidden layer.
+        """
+        if not 0 <= level < len(self.layers):
+            raise ValueError(f"level must be in 0..{len(self.layers) - 1}, not {level}")
+        part = MLP.__new__(MLP)
+        nn.Module.__init__(part)
+        part.layers = nn.ModuleList(self.layers[level:])
+        return part.train(self.training)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W) or (N, pixels)."""
         h = x.flatten(1)  # (N, C, H, W) -> (N, pixels)

@@ -2,6 +2,6 @@
 and the settings of the paper's networks (`recipes`)."""
 
 from intriguing.training.loop import Outcome, fit_full_batch, fit_minibatch
-from intriguing.training.recipes import RECIPES, Recipe
+from intriguing.training.recipes import CONVNETS, RECIPES, Recipe
 
-__all__ = ["RECIPES", "Outcome", "Recipe", "fit_full_batch", "fit_minibatch"]
+__all__ = ["CONVNETS", "RECIPES", "Outcome", "Recipe", "fit_full_batch", "fit_minibatch"]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from intriguing import models, runtime
 from intriguing.models.autoencoder import adopt_encoder
 from intriguing.training import objectives
+from intriguing.training.augmentation import crop_and_mirror
 from intriguing.training.loop import Log, Outcome, Save, fit_full_batch, fit_minibatch
 
 
@@ -75,6 +76,7 @@ def _minibatch(
         batch=int(request.numbers["batch"]),
         lr=request.numbers["lr"],
         generator=runtime.generator(request.seed, "order"),
+        augment=crop_and_mirror if request.numbers.get("augment") else None,
         resume=request.resume,
         save=request.save,
         log=request.log,

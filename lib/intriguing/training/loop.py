@@ -7,7 +7,8 @@ Everything that decides the next round (weights, optimiser, generator, counters)
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,20 @@ class Outcome:
     grad_max: float = math.nan  # largest absolute entry of its gradient
     seconds: float = 0.0
     stop_reason: str = ""
+    extra: dict[str, float] = field(default_factory=dict)  # what a companion counted
+
+
+class Companion(Protocol):
+    """What goes along with a training and changes with it, such as a pool of examples."""
+
+    def before_round(self, model: nn.Module, outcome: Outcome) -> None:
+        """Prepare the next round; may count in `outcome.extra`."""
+
+    def state_dict(self) -> dict:
+        """Return the tree that decides what it does next."""
+
+    def load_state_dict(self, tree: dict) -> None:
+        """Go on from such a tree."""
 
 
 def _drive(
@@ -38,6 +53,7 @@ def _drive(
     *,
     rounds: int,
     generator: torch.Generator | None = None,
+    companion: Companion | None = None,
     resume: dict | None = None,
     save: Save | None = None,
     log: Log | None = None,
@@ -49,9 +65,13 @@ def _drive(
         optimiser.load_state_dict(resume["optimiser"])
         if generator is not None:
             generator.set_state(resume["generator"])
+        if companion is not None:
+            companion.load_state_dict(resume["companion"])
         outcome = Outcome(**resume["outcome"])
     while outcome.rounds < rounds and not outcome.stop_reason:
         started = time.perf_counter()
+        if companion is not None:
+            companion.before_round(model, outcome)
         one_round(outcome)
         outcome.rounds += 1
         outcome.seconds += time.perf_counter() - started
@@ -63,6 +83,7 @@ def _drive(
                 "model": model.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "generator": None if generator is None else generator.get_state(),
+                "companion": None if companion is None else companion.state_dict(),
                 "outcome": asdict(outcome),
             }
             save(tree)
@@ -168,6 +189,8 @@ def fit_minibatch(
     generator: torch.Generator,
     optimiser: str = "adam",
     weight_decay: float = 0.0,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    companion: Companion | None = None,
     resume: dict | None = None,
     save: Save | None = None,
     log: Log | None = None,
@@ -183,6 +206,8 @@ def fit_minibatch(
     generator : draws the order of the images; a CPU generator whatever the device.
     optimiser : "adam", or "sgd" with momentum 0.9.
     weight_decay : the optimiser's own, for "sgd" and "adam" alike.
+    augment : called as augment(images, generator) on every minibatch, see `augmentation`.
+    companion : called before each epoch and saved with the state; the objective may use it.
 
     Raises
     ------
@@ -202,7 +227,8 @@ def fit_minibatch(
             for group in stepper.param_groups:
                 group["lr"] = lr * (1 - outcome.iterations / steps)
             stepper.zero_grad()
-            loss = objective(model, x[rows], y[rows])
+            images = x[rows] if augment is None else augment(x[rows], generator)
+            loss = objective(model, images, y[rows])
             loss.backward()
             stepper.step()
             total += loss.detach() * len(rows)
@@ -219,6 +245,7 @@ def fit_minibatch(
         one_round,
         rounds=epochs,
         generator=generator,
+        companion=companion,
         resume=resume,
         save=save,
         log=log,
@@ -247,6 +274,7 @@ def _measure(
     batch: int | None = None,
 ) -> None:
     """Fill in the loss over all images and the largest entry of its gradient."""
+    model.eval()
     model.zero_grad()
     total = 0.0
     for rows in torch.arange(len(x), device=x.device).split(batch or len(x)):
@@ -257,4 +285,3 @@ def _measure(
     gradients = [p.grad.abs().max() for p in model.parameters() if p.grad is not None]
     outcome.grad_max = float(torch.stack(gradients).max())
     model.zero_grad()
-    model.eval()
