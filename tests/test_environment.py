@@ -23,10 +23,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 FLOORS: list[set[str]] = [
     {"errors", "paths", "runtime"},
     {"data", "vision", "models"},
-    {"attacks", "interactions", "spectrum"},
+    {"attacks", "coherence", "directions", "interactions", "spectrum"},
     {"training"},
     {"specs", "store", "zoo"},
-    {"evaluate", "stats", "provenance", "records", "plots"},
+    {"evaluate", "stats", "permutation", "provenance", "records", "plots"},
     {"book", "commands", "cli", "__main__"},
 ]
 REFUSED = {
