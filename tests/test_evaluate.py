@@ -1,10 +1,13 @@
 """Whether a network is right, and pictures as they are stored."""
 
+import numpy as np
 import pytest
 import torch
+from attacknets import cnn, fc, linear, problems
 from torch import nn
 
-from intriguing.evaluate import correct, quantise
+from intriguing import attacks
+from intriguing.evaluate import ChangedSet, correct, quantise, transfer_matrix
 
 
 class Brightest(nn.Module):
@@ -29,3 +32,71 @@ def test_quantise_rounds_and_never_cuts():
     assert torch.equal(quantise(quantise(x)), quantise(x))
     with pytest.raises(ValueError, match="at least 2 levels"):
         quantise(x, 1)
+
+
+class Fixed(nn.Module):
+    """Sees in image i, whose first pixel is i / 100, the class that it was told."""
+
+    def __init__(self, answers):
+        super().__init__()
+        self.answers = torch.tensor(answers)
+        self.eval()
+
+    def forward(self, x):
+        number = (x[:, 0, 0, 0] * 100).round().long()
+        return nn.functional.one_hot(self.answers[number], 3).float()
+
+
+def numbered(*numbers):
+    return torch.tensor(numbers).view(-1, 1, 1, 1) / 100
+
+
+def test_transfer_counts_only_what_both_saw_before():
+    y = torch.tensor([0, 0, 0, 0])
+    images = ChangedSet(numbered(0, 1, 2, 3), y, numbered(4, 5, 6, 7))
+    a = Fixed([0, 0, 0, 1, 1, 1, 1, 1])  # right before but for image 3; then always wrong
+    b = Fixed([0, 0, 1, 0, 1, 0, 1, 1])  # right before but for image 2; then for image 1 only
+    matrix = transfer_matrix({"a": a}, {"a": a, "b": b}, {"a": images})
+    assert np.array_equal(matrix.flags("a", "b"), [1, 0, np.nan, np.nan], equal_nan=True)
+    assert np.array_equal(matrix.flags("a", "a"), [1, 1, 1, np.nan], equal_nan=True)
+    assert (matrix.rate("a", "b").value, matrix.rate("a", "b").n) == (0.5, 2)
+    assert (matrix.error("a", "b").value, matrix.error("a", "b").n) == (0.75, 4)
+    assert matrix.table("n").loc["a"].tolist() == [3, 2]
+    assert matrix.table().loc["a"].tolist() == [1.0, 0.5]
+    noise = transfer_matrix({"noise": None}, {"b": b}, {"noise": images})
+    assert noise.table("n").loc["noise", "b"] == 3
+
+
+def test_transfer_does_not_depend_on_batch_or_order_of_images():
+    networks = {"fc": fc(), "linear": linear(), "cnn": cnn()}
+    x, y, target = problems(networks["fc"], 40)
+    sets = {"fc": ChangedSet(x, y, attacks.lbfgs(networks["fc"], x, y, target=target).x_adv)}
+    order = torch.arange(39, -1, -1)
+    turned = {"fc": ChangedSet(x[order], y[order], sets["fc"].x_adv[order])}
+    one = transfer_matrix({"fc": networks["fc"]}, networks, sets)
+    many = transfer_matrix({"fc": networks["fc"]}, networks, sets, batch=7)
+    other = transfer_matrix({"fc": networks["fc"]}, networks, turned)
+    for name in networks:
+        assert np.array_equal(one.flags("fc", name), many.flags("fc", name), equal_nan=True)
+        assert np.array_equal(one.flags("fc", name), other.flags("fc", name)[::-1], equal_nan=True)
+    assert one.rate("fc", "fc").value == 1.0  # the attack was made for it
+    assert one.rate("fc", "cnn").value < 0.5
+
+
+def test_transfer_refuses_what_it_cannot_count():
+    a = Fixed([0, 1])
+    images = ChangedSet(numbered(0), torch.tensor([0]), numbered(1))
+    with pytest.raises(ValueError, match="alone: b"):
+        transfer_matrix({"a": a}, {"a": a}, {"a": images, "b": images})
+    with pytest.raises(ValueError, match="at least one source"):
+        transfer_matrix({"a": a}, {}, {"a": images})
+    with pytest.raises(ValueError, match="'b' is in train mode"):
+        transfer_matrix({"a": a}, {"b": Fixed([0, 1]).train()}, {"a": images})
+    with pytest.raises(ValueError, match="as many changed images"):
+        ChangedSet(numbered(0, 1), torch.tensor([0]), numbered(1))
+    never = transfer_matrix({"a": Fixed([1, 1])}, {"a": a}, {"a": images})
+    with pytest.raises(ValueError, match="no clean image"):
+        never.rate("a", "a")
+    assert np.isnan(never.table().loc["a", "a"])
+    with pytest.raises(ValueError, match="not 'rates'"):
+        never.table("rates")

@@ -8,6 +8,10 @@ from scipy import stats as sp
 
 from intriguing import stats
 
+# the mean of 1 / (1 + exp(-logit)) for the log-odds of test_coverage_of_a_crossed_proportion
+_LOGITS = -2.5 + 1.09**0.5 * sp.norm.ppf((np.arange(20000) + 0.5) / 20000)
+TRUTH = float((1 / (1 + np.exp(-_LOGITS))).mean())
+
 
 def test_t_interval_equals_scipy_for_a_few_seeds():
     values = np.array([0.061, 0.064, 0.059])
@@ -124,6 +128,36 @@ def test_wilson_equals_scipy(k, n):
     ref = sp.binomtest(k, n).proportion_ci(method="wilson")
     assert (ours.low, ours.high) == (pytest.approx(ref.low, abs=1e-12), pytest.approx(ref.high))
     assert ours.value == k / n and ours.n == n
+
+
+def test_a_crossed_proportion_is_wilson_where_nothing_varies_but_images():
+    one = np.r_[np.ones(30), np.zeros(70)]
+    assert stats.crossed_proportion([one]) == stats.wilson(30, 100)
+    same = stats.crossed_proportion([one, one, one])  # seeds that agree add nothing
+    alone = stats.wilson(30, 100)
+    assert same.value == 0.3 and same.n == 300
+    assert (same.low, same.high) == pytest.approx((alone.low, alone.high), abs=0.003)
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+def test_a_crossed_proportion_at_the_edge_keeps_an_interval(flag):
+    ours = stats.crossed_proportion(np.full((3, 200), float(flag)))
+    alone = stats.wilson(200 * flag, 200)
+    assert (ours.value, ours.low, ours.high) == (flag, alone.low, alone.high)
+
+
+def test_coverage_of_a_crossed_proportion():
+    rng, hits = np.random.default_rng(8), 0
+    for _ in range(200):  # log-odds of a seed and of an image, and a coin
+        logit = -2.5 + rng.normal(0, 0.3, (3, 1)) + rng.normal(0, 1, (1, 400))
+        flags = rng.random((3, 400)) < 1 / (1 + np.exp(-logit))
+        hits += TRUTH in stats.crossed_proportion(flags.astype(float))
+    assert 0.9 <= hits / 200 <= 1
+
+
+def test_a_crossed_proportion_is_of_flags():
+    with pytest.raises(ValueError, match="flags"):
+        stats.crossed_proportion([[0.5, 1.0]])
 
 
 def test_mcnemar_is_the_exact_binomial_test():

@@ -1,10 +1,16 @@
-"""Whether a network is right, on clean images, on adversarial ones, and on stored pictures."""
+"""Whether a network is right: on clean images, on those made for others, on stored pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from intriguing import stats
 from intriguing.attacks import predict
 
 
@@ -26,3 +32,129 @@ def quantise(x: Tensor, levels: int = 256) -> Tensor:
     if levels < 2:
         raise ValueError(f"an image needs at least 2 levels, not {levels}")
     return torch.round(x * (levels - 1)) / (levels - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedSet:
+    """Images and what became of them: adversarial for a network, or noisy.
+
+    x, x_adv : (N, C, H, W) pixels before and after.  y : (N,) labels.
+    """
+
+    x: Tensor
+    y: Tensor
+    x_adv: Tensor
+
+    def __post_init__(self) -> None:
+        if (
+            not len(self.x) == len(self.y) == len(self.x_adv) > 0
+            or self.x.shape != self.x_adv.shape
+        ):
+            raise ValueError(
+                f"a set needs as many changed images as images and labels, and at least one: got "
+                f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.x_adv.shape)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TransferMatrix:
+    """Which network is wrong on which set; every cell is a (source, target) pair of names.
+
+    wrong : per cell (N,) bool, the target does not see the label in the changed image.
+    counted : per cell (N,) bool, source and target both see it in the clean image; for a set made
+        for no network, the target does.
+    """
+
+    wrong: Mapping[tuple[str, str], np.ndarray]
+    counted: Mapping[tuple[str, str], np.ndarray]
+
+    def flags(self, source: str, target: str) -> np.ndarray:
+        """Return (N,) floats for `stats`: 1 fooled, 0 not, NaN where the image does not count."""
+        cell = source, target
+        return np.where(self.counted[cell], self.wrong[cell].astype(float), np.nan)
+
+    def rate(self, source: str, target: str) -> stats.Interval:
+        """Return the transfer rate: the share of wrong ones among the images that count.
+
+        Raises
+        ------
+        ValueError : no image counts, because one of the two networks is never right.
+        """
+        counted = self.counted[source, target]
+        if not counted.any():
+            raise ValueError(f"no clean image is right for both {source!r} and {target!r}")
+        wrong = self.wrong[source, target] & counted
+        return stats.wilson(int(wrong.sum()), int(counted.sum()))
+
+    def error(self, source: str, target: str) -> stats.Interval:
+        """Return the target's error on the whole set, right before or not: a paper's usual cell."""
+        wrong = self.wrong[source, target]
+        return stats.wilson(int(wrong.sum()), len(wrong))
+
+    def table(self, cell: str = "rate") -> pd.DataFrame:
+        """Return sources x targets of "rate", "error" (shares) or "n" (images that count).
+
+        A rate without any image that counts is NaN.
+        """
+        numbers = {
+            "rate": lambda key: np.nanmean(self.flags(*key)) if self.counted[key].any() else np.nan,
+            "error": lambda key: self.wrong[key].mean(),
+            "n": lambda key: int(self.counted[key].sum()),
+        }
+        if cell not in numbers:
+            raise ValueError(f"a cell is one of {', '.join(numbers)}, not {cell!r}")
+        rows = list(dict.fromkeys(source for source, _ in self.wrong))
+        columns = list(dict.fromkeys(target for _, target in self.wrong))
+        content = [[numbers[cell]((row, column)) for column in columns] for row in rows]
+        return pd.DataFrame(content, index=rows, columns=columns)
+
+
+def transfer_matrix(
+    sources: Mapping[str, nn.Module | None],
+    targets: Mapping[str, nn.Module],
+    sets: Mapping[str, ChangedSet],
+    *,
+    batch: int = 1000,
+) -> TransferMatrix:
+    """Show the set made for each source to each target network.
+
+    Parameters
+    ----------
+    sources : the networks that the sets were made for, by name, in eval mode; None for a set that
+        was made for none, such as noise.
+    targets : the networks that look at them, by name; a source may be one of them.
+    sets : for each source its images before and after.  They may differ in number and in images.
+    batch : images in one forward pass.
+
+    Raises
+    ------
+    ValueError : no target, a source without a set or a set without a source, a network in train
+        mode.
+    """
+    if set(sources) != set(sets):
+        odd = ", ".join(sorted(set(sources) ^ set(sets)))
+        raise ValueError(f"every source needs a set and every set a source; alone: {odd}")
+    if not sources or not targets:
+        raise ValueError("a transfer matrix needs at least one source and one target")
+    networks = {**sources, **targets}
+    for name, network in networks.items():
+        if network is not None and network.training:
+            raise ValueError(f"{name!r} is in train mode: call model.eval() before")
+    seen: dict[tuple[int, int], np.ndarray] = {}  # sets often share their clean images
+
+    def right(network: nn.Module | None, images: ChangedSet) -> np.ndarray:
+        key = id(network), id(images.x)
+        if network is None:
+            return np.ones(len(images.y), dtype=bool)
+        if key not in seen:
+            seen[key] = correct(network, images.x, images.y, batch=batch).cpu().numpy()
+        return seen[key]
+
+    wrong, counted = {}, {}
+    for source, made_for in sources.items():
+        images = sets[source]
+        for target, network in targets.items():
+            flags = correct(network, images.x_adv, images.y, batch=batch)
+            wrong[source, target] = ~flags.cpu().numpy()
+            counted[source, target] = right(made_for, images) & right(network, images)
+    return TransferMatrix(wrong, counted)

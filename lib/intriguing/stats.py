@@ -4,8 +4,9 @@ Replicates are images for claims about attacks (an image may contribute several 
 and training seeds for claims about training.  Every function is deterministic: the bootstrap draws
 from its own generator, made from `seed`.  Nothing here needs torch.
 
-Sources: Efron (1987) for BCa; Wilson (1927); McNemar (1947), exact form; Bonett and Wright (2000)
-for the interval of Spearman's rho; Owen (2007) for the crossed ("pigeonhole") bootstrap.
+Sources: Efron (1987) for BCa; Wilson (1927); Korn and Graubard (1998) for Wilson's interval with an
+effective number of trials; McNemar (1947), exact form; Bonett and Wright (2000) for the interval of
+Spearman's rho; Owen (2007) for the crossed ("pigeonhole") bootstrap.
 """
 
 import math
@@ -313,11 +314,47 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     if n < 1 or not 0 <= successes <= n or int(successes) != successes or int(n) != n:
         raise ValueError(f"need whole numbers 0 <= successes <= n, n >= 1; got {successes}, {n}")
     _check_level(level)
-    p, z = successes / n, float(special.ndtri((1 + level) / 2))
+    low, high = _wilson_ends(successes / n, n, level)
+    return Interval(successes / n, low, high, int(n), "Wilson", level)
+
+
+def _wilson_ends(p: float, n: float, level: float) -> tuple[float, float]:
+    """Return the ends of Wilson's interval; `n` may be an effective number of trials."""
+    z = float(special.ndtri((1 + level) / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
-    return Interval(p, low, high, int(n), "Wilson", level)
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+
+
+def crossed_proportion(flags: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the share of ones among flags of seeds crossed with images, in [0, 1].
+
+    Wilson's interval with an effective number of trials: the one at which a plain binomial share
+    would be as uncertain as the two-way random effects of :func:`seed_image_interval` say (Korn
+    and Graubard 1998 do so for surveys).  Where all flags agree, it is the number of images.
+
+    Parameters
+    ----------
+    flags : (S, N) of 0 and 1, rows are seeds, columns images; NaN where an image does not count.
+        One seed: Wilson over its images.
+
+    Raises
+    ------
+    ValueError : as seed_image_interval, and for values other than 0, 1 and NaN.
+    """
+    matrix = np.asarray(flags, dtype=np.float64)
+    if not np.isin(matrix[~np.isnan(matrix)], (0, 1)).all():
+        raise ValueError("a proportion is of flags: 0, 1, or NaN where an image does not count")
+    crossed = seed_image_interval(matrix, level=level, resamples=1)
+    p, n = crossed.value, crossed.n
+    if len(matrix) == 1:
+        return wilson(round(p * n), n, level)
+    z = float(special.ndtri((1 + level) / 2))
+    half = (crossed.high - crossed.low) / 2
+    images = int((~np.isnan(matrix)).any(0).sum())
+    effective = min(n, p * (1 - p) * (z / half) ** 2) if 0 < p < 1 and half > 0 else images
+    low, high = _wilson_ends(p, effective, level)
+    return Interval(p, low, high, n, f"Wilson, {len(matrix)} seeds x {images} images", level)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ _AE = {"epochs": 10, "batch": 256, "lr": 2e-3, "rho": 0.05, "beta": 5.0, "ae_dec
 _SOFTMAX = {"iterations": 150, "history": 20, "gain": 0.1}
 _SMALL = {"iterations": 100}
 _GREY = {"epochs": 4, "batch": 128, "lr": 1e-3}
+_NORMED = _GREY | {"epochs": 2, "lr": 1e-2}  # batch normalisation allows larger steps
 _COLOUR = {"epochs": 30, "batch": 128, "lr": 2e-3, "augment": 1}
 
 RECIPES: dict[str, Recipe] = {
@@ -65,11 +66,11 @@ RECIPES: dict[str, Recipe] = {
 CONVNETS: dict[str, dict[str, Recipe]] = {  # name -> for grey digits, for colour images
     "CNN": {"grey": RECIPES["CNN"], "colour": Recipe("cnn-cifar", (), _COLOUR)},
     "AllCNN": {
-        "grey": Recipe("allcnn-mnist", (), _GREY | {"epochs": 2}),
+        "grey": Recipe("allcnn-mnist", (), _NORMED, {"batch": 32}),
         "colour": Recipe("allcnn-cifar", (), _COLOUR),
     },
     "ResNet": {
-        "grey": Recipe("resnet8-mnist", (), _GREY | {"epochs": 2}),
+        "grey": Recipe("resnet8-mnist", (), _NORMED, {"batch": 32}),
         "colour": Recipe("resnet20-cifar", (), _COLOUR),
     },
 }
