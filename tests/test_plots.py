@@ -23,6 +23,20 @@ def test_histograms_are_shares_that_lose_no_value():
     assert figure.axes[0].lines[0].get_xdata()[0] == 0.5
 
 
+def test_share_lines_count_each_level():
+    panels = {"net": {"units": np.array([0.5, 1, 1, 1]), "random": np.array([0.5, 0.5])}}
+    figure = plots.share_lines(panels, xlabel="x", ylabel="y", levels=[0.25, 0.5, 1])
+    units, random = figure.axes[0].lines
+    assert units.get_ydata().tolist() == [0, 0.25, 0.75]
+    assert random.get_ydata().tolist() == [0, 1, 0]
+    assert units.get_marker() != random.get_marker()
+    with pytest.raises(ValueError, match="none of the levels"):
+        plots.share_lines(panels, xlabel="x", ylabel="y", levels=[0.5])
+    with pytest.raises(ValueError, match="at most 3"):
+        plots.share_lines({str(k): panels["net"] for k in range(4)}, xlabel="", ylabel="",
+                          levels=[0.5, 1])
+
+
 def test_dot_plot_draws_value_and_interval():
     rows = {"first": {"s": (1.0, 0.5, 2.0)}, "second": {"s": (3.0, 2.5, 3.5), "t": (1.0, 1.0, 1.0)}}
     ax = plots.dot_plot(rows, xlabel="ratio", reference=1, reference_label="one").axes[0]

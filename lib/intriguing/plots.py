@@ -93,6 +93,39 @@ def histograms(
     return figure
 
 
+def share_lines(
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    levels: Sequence[float],
+) -> Figure:
+    """Shares of values that take few levels: `panels[panel][series]` is (N,), a line each.
+
+    Raises ValueError for more than 3 panels, more series than can be told apart, or a value that is
+    not a level.
+    """
+    most = max(len(series) for series in panels.values())
+    if len(panels) > 3 or most > len(MARKERS):
+        raise ValueError(f"{len(panels)} panels of {most} series: at most 3 of {len(MARKERS)}")
+    figure, axes = _figure(1, len(panels), (7.6, 2.9), sharey=True)
+    for ax, (panel, series) in zip(axes[0], panels.items(), strict=True):
+        for k, (name, values) in enumerate(series.items()):
+            at = np.isclose(np.asarray(values)[:, None], np.asarray(levels)[None, :])  # (N, L)
+            if not at.any(1).all():
+                raise ValueError(f"{name!r} holds values that are none of the levels {levels}")
+            ax.plot(levels, at.mean(0), color=COLOURS[k], marker=MARKERS[k], markersize=4,
+                    linewidth=1, label=name)  # fmt: skip
+        ax.set_title(panel, fontsize=9)
+        ax.set_xlabel(xlabel)
+        ax.grid(alpha=0.25)
+    axes[0, 0].set_ylabel(ylabel)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5,
+                  frameon=False)  # fmt: skip
+    return figure
+
+
 def dot_plot(
     rows: Mapping[str, Mapping[str, tuple[float, float, float]]],
     *,
