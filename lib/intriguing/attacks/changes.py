@@ -1,0 +1,75 @@
+"""Changes of a known size: noise, disarranged copies of an adversarial change, larger ones.
+
+They are what an adversarial change of the same size is compared with.  Nothing here is cut off at
+the box, because a cut makes a change smaller: the caller clamps, and says how large it was then.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rms(x: Tensor, x_adv: Tensor) -> Tensor:
+    """Return ||x_adv - x||_2 / sqrt(m) of each image, (N,), m its number of pixels (C*H*W).
+
+    The "distortion" of Szegedy et al. 2014, section 4.1.
+    """
+    return (x_adv - x).flatten(1).norm(dim=1) / x[0].numel() ** 0.5
+
+
+def gaussian(x: Tensor, std: float, *, generator: torch.Generator) -> Tensor:
+    """Return x + N(0, std^2), drawn alone for every pixel of x (N, C, H, W).
+
+    generator : a CPU generator; draws the same noise whatever the device.
+    Raises ValueError for a negative or non-finite std.
+    """
+    if not 0 <= std < float("inf"):
+        raise ValueError(f"a standard deviation is a number of at least 0, not {std}")
+    return x + std * _normal(x, generator)
+
+
+def gaussian_like(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return x + Gaussian noise, in each image of the very norm of its change x_adv - x."""
+    noise = _normal(x, generator)
+    return x + noise * _per_image(rms(x, x_adv) / rms(0 * x, noise), x)
+
+
+def shuffled(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return x + the change with its pixels in random order: the same values at other places.
+
+    All channels of a pixel stay together; each image (N, C, H, W) has an order of its own.
+    """
+    change = (x_adv - x).flatten(2)  # (N, C, H, W) -> (N, C, H*W)
+    keys = torch.rand(len(x), change.shape[2], generator=generator).to(x.device)
+    order = keys.argsort(1)[:, None].expand_as(change)
+    return x + change.gather(2, order).view_as(x)
+
+
+def flipped(x: Tensor, x_adv: Tensor) -> Tensor:
+    """Return x - the change: the same pixels, changed the other way."""
+    return x - (x_adv - x)
+
+
+def amplify(x: Tensor, x_adv: Tensor, size: float) -> Tensor:
+    """Return x + size * sqrt(m) * (x_adv - x) / ||x_adv - x||_2: the same direction, RMS `size`.
+
+    Szegedy et al. 2014, section 4.2, print the formula without sqrt(m), which gives an RMS of
+    size / sqrt(m); pass that to follow the print.  An image without a change keeps none.
+
+    Raises ValueError for a negative or non-finite size.
+    """
+    if not 0 <= size < float("inf"):
+        raise ValueError(f"an RMS is a number of at least 0, not {size}")
+    before = rms(x, x_adv)
+    factor = torch.where(before > 0, size / before.clamp(min=torch.finfo(x.dtype).tiny), 0)
+    return x + (x_adv - x) * _per_image(factor, x)
+
+
+def _normal(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+
+
+def _per_image(values: Tensor, x: Tensor) -> Tensor:
+    """Return (N,) values as (N, 1, 1, 1), to multiply images with."""
+    return values.view(-1, *[1] * (x.ndim - 1))
