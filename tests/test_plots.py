@@ -32,8 +32,8 @@ def test_share_lines_count_each_level():
     assert units.get_marker() != random.get_marker()
     with pytest.raises(ValueError, match="none of the levels"):
         plots.share_lines(panels, xlabel="x", ylabel="y", levels=[0.5])
-    with pytest.raises(ValueError, match="at most 3"):
-        plots.share_lines({str(k): panels["net"] for k in range(4)}, xlabel="", ylabel="",
+    with pytest.raises(ValueError, match="at most 4"):
+        plots.share_lines({str(k): panels["net"] for k in range(5)}, xlabel="", ylabel="",
                           levels=[0.5, 1])
 
 
@@ -51,3 +51,18 @@ def test_dot_plot_refuses_more_series_than_can_be_told_apart():
     rows = {"row": {str(k): (1.0, 1.0, 1.0) for k in range(9)}}
     with pytest.raises(ValueError, match="9 series"):
         plots.dot_plot(rows, xlabel="x")
+
+
+def test_heat_map_puts_each_number_in_its_cell():
+    values = [[0.0, 0.25, float("nan")], [1.0, 0.5, 0.75]]
+    texts = [["a", "b", "c"], ["d", "e", "f"]]
+    figure = plots.heat_map(values, texts, rows=["r", "s"], columns=["x", "y", "z"],
+                            xlabel="seen by", ylabel="made for", label="share")  # fmt: skip
+    ax, bar = figure.axes
+    assert np.array_equal(ax.images[0].get_array().filled(np.nan), values, equal_nan=True)
+    cells = {text.get_position(): text for text in ax.texts}
+    assert {at: text.get_text() for at, text in cells.items()} == {
+        (j, i): texts[i][j] for i in range(2) for j in range(3)}
+    assert cells[0, 0].get_color() == "white" and cells[0, 1].get_color() == "black"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["r", "s"]
+    assert bar.get_ylabel() == "share"

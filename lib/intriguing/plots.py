@@ -102,12 +102,12 @@ def share_lines(
 ) -> Figure:
     """Shares of values that take few levels: `panels[panel][series]` is (N,), a line each.
 
-    Raises ValueError for more than 3 panels, more series than can be told apart, or a value that is
+    Raises ValueError for more than 4 panels, more series than can be told apart, or a value that is
     not a level.
     """
     most = max(len(series) for series in panels.values())
-    if len(panels) > 3 or most > len(MARKERS):
-        raise ValueError(f"{len(panels)} panels of {most} series: at most 3 of {len(MARKERS)}")
+    if len(panels) > 4 or most > len(MARKERS):
+        raise ValueError(f"{len(panels)} panels of {most} series: at most 4 of {len(MARKERS)}")
     figure, axes = _figure(1, len(panels), (7.6, 2.9), sharey=True)
     for ax, (panel, series) in zip(axes[0], panels.items(), strict=True):
         for k, (name, values) in enumerate(series.items()):
@@ -164,4 +164,35 @@ def dot_plot(
     for i in range(1, len(rows)):
         ax.axhline(i - 0.5, color="#dddddd", linewidth=0.6)
     figure.legend(loc="outside right upper", fontsize=7.5, frameon=False)
+    return figure
+
+
+def heat_map(
+    values: Sequence[Sequence[float]],
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    label: str,
+) -> Figure:
+    """A matrix as coloured cells with a text in each; NaN stays white.
+
+    values : (R, C) numbers in [0, 1].  texts : one for each cell.  label : of the colour bar.
+    """
+    content = np.asarray(values, dtype=float)
+    figure, axes = _figure(1, 1, (1.15 * len(columns) + 2.4, 0.55 * len(rows) + 1.4))
+    ax = axes[0, 0]
+    image = ax.imshow(content, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for i, line in enumerate(texts):
+        for j, text in enumerate(line):
+            dark = content[i, j] < 0.5  # the low end of the map is dark
+            ax.text(j, i, text, ha="center", va="center", fontsize=7.5,
+                    color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), columns, fontsize=8)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=ax, label=label)
     return figure
