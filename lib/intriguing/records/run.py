@@ -1,17 +1,4 @@
-"""Result records: every number, table and figure of a chapter, with what it takes to repeat it.
-
-A chapter opens a run, adds records as it measures, and finishes it::
-
-    run = records.start("02-box-constrained-lbfgs", profile=profile, parameters=parameters,
-                        seeds=seeds)
-    run.add("distortion/FC10(1e-4)", stats.mean_interval(rms), unit="RMS distortion",
-            checkpoints=[model], paper=records.paper(0.062, "Table 1", "S+M"))
-    run.markdown("The mean distortion is {distortion/FC10(1e-4):.3f}.")
-    run.finish()
-
-It writes `record.json`, one CSV per table, one SVG and one PNG per figure into the chapter's
-results folder.  Tables and figures are byte-stable: no dates, fixed number format, fixed SVG ids.
-"""
+"""A chapter while it runs: what it measures, shows and writes."""
 
 import io
 import json
@@ -20,123 +7,21 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.errors import UserError, nearest
+from intriguing.errors import nearest
 from intriguing.provenance import Card, Markdown, card, commit, modified, plain, provenance
-from intriguing.stats import Interval, decimals, format_interval
+from intriguing.records.files import FILE, SCHEMA, write
+from intriguing.records.record import SHOWN, PaperValue, Record
+from intriguing.stats import Interval
 
-SCHEMA = 1
-FILE = "record.json"
-NOT_AVAILABLE = "not available to us"
-TAGS = ("T", "Z", "S", "K", "C", "X", "M")  # how a paper's number was read; M: from memory only
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RECORD_NAME = re.compile(r"[^{}:\s][^{}:\n]*")
-_HEAD = ("schema", "chapter", "profile", "modified", "parameters", "seeds", "started", "seconds",
-         "training_seconds", "device", "versions", "commit", "dirty", "checkpoints", "records")
-
-
-@dataclass(frozen=True)
-class PaperValue:
-    """A number a paper reports, where, and how we know it (`tag`: see TAGS, joined by "+")."""
-
-    value: float
-    where: str
-    tag: str
-
-    @property
-    def from_memory(self) -> bool:
-        """Whether nothing but memory vouches for the number: such a number is never printed."""
-        return memory_only(self.tag)
-
-    def __format__(self, spec: str) -> str:
-        return NOT_AVAILABLE if self.from_memory else format(self.value, spec or ".4g")
-
-    def __str__(self) -> str:
-        return format(self, "")
-
-
-def memory_only(tag: str) -> bool:
-    """Say whether `tag` means that a number was read nowhere.
-
-    Raises
-    ------
-    ValueError : not a tag.
-    """
-    if tag == "from memory":
-        return True
-    parts = [part.strip() for part in str(tag).split("+")]
-    if not all(part in TAGS for part in parts):
-        raise ValueError(f"{tag!r} is not a source tag: join {', '.join(TAGS)} with '+'")
-    return set(parts) == {"M"}
-
-
-def paper(value: float, where: str, tag: str) -> PaperValue:
-    """Return a paper's number with its place and its source tag, checked.
-
-    Raises
-    ------
-    ValueError : a value that is not finite, an empty place, an unknown tag.
-    """
-    if not math.isfinite(float(value)) or not where:
-        raise ValueError(f"a paper value needs a finite number and a place: {value!r}, {where!r}")
-    memory_only(tag)
-    return PaperValue(float(value), where, tag)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One measured number.  `low` and `high` are None where there is no interval.
-
-    `paper` is None, whatever the tag, for a number that was only remembered.
-    """
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int | None
-    unit: str
-    method: str = ""
-    seeds: tuple[int, ...] = ()
-    checkpoints: tuple[str, ...] = ()
-    parameters: dict[str, Any] | None = None
-    paper: float | None = None
-    paper_where: str | None = None
-    paper_tag: str | None = None
-    note: str | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether the number has an interval."""
-        return self.low is not None and self.high is not None
-
-    @property
-    def interval(self) -> str:
-        """The number with its interval as text."""
-        return format_interval(self.value, self.low, self.high)
-
-    def show(self, field: str = "value", spec: str = "") -> str:
-        """Return one field as text: value, low, high, interval, n, unit or paper."""
-        if field == "paper":
-            return NOT_AVAILABLE if self.paper is None else format(self.paper, spec or ".4g")
-        if field == "interval":
-            ends = (self.show("low", spec), self.show("high", spec))
-            return f"[{ends[0]}, {ends[1]}]" if self.known else "no interval"
-        content = getattr(self, field)
-        if content is None:
-            return "unknown"
-        if field in ("value", "low", "high") and not spec:
-            spec = f".{decimals(self.low, self.high)}f" if self.known else ".3g"
-        return format(content, spec)
-
-
-_SHOWN = ("value", "low", "high", "interval", "n", "unit", "paper")
 
 
 class Picture:
@@ -264,7 +149,7 @@ class Run:
         tidy = df.map(_csv_cell)
         plain_index = df.index.name is None and list(df.index) == list(range(len(df)))
         text = tidy.to_csv(index=not plain_index, lineterminator="\n")
-        _write(self.folder / f"{_stem(name)}.csv", text.encode())
+        write(self.folder / f"{_stem(name)}.csv", text.encode())
         self._files[name] = (".csv",)
         return df
 
@@ -285,7 +170,7 @@ class Run:
             ):
                 buffer = io.BytesIO()
                 fig.savefig(buffer, format=suffix[1:], **how, **extra)
-                _write(self.folder / f"{_stem(name)}{suffix}", buffer.getvalue())
+                write(self.folder / f"{_stem(name)}{suffix}", buffer.getvalue())
         self._files[name] = (".svg", ".png")
         return Picture(buffer.getvalue())
 
@@ -309,7 +194,7 @@ class Run:
                 raise ValueError(f"stray {token!r} in the text: double the braces of mathematics")
             name, _, spec = match[1].partition(":")
             field = "value"
-            if name not in self._records and name.rpartition(".")[2] in _SHOWN:
+            if name not in self._records and name.rpartition(".")[2] in SHOWN:
                 name, _, field = name.rpartition(".")
             return self[name].show(field, spec)
 
@@ -321,7 +206,7 @@ class Run:
         self.head["training_seconds"] = round(sum(self._trained.values()), 2)
         content = {**self.head, "records": [asdict(record) for record in self.records]}
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        _write(self.folder / FILE, text.encode())
+        write(self.folder / FILE, text.encode())
         if self._card is not None:
             self._card.update(card(self.head))
         return dict(self.head)
@@ -396,40 +281,6 @@ def start(
     return Run(head, paths.results_dir(chapter, profile), time.perf_counter)
 
 
-def load(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
-    """Read a `record.json` (or the folder that holds it): its head and its records.
-
-    Raises
-    ------
-    UserError : not there, not JSON, another schema, or fields missing, unknown or of a wrong type.
-    """
-    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    where = "/".join(file.parts[-2:])
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = "is not there" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
-        raise UserError(f"{where} {reason}; run the chapter again") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise UserError(f"{where} does not have schema {SCHEMA}; run the chapter again")
-    if set(content) != set(_HEAD):
-        odd = ", ".join(sorted(set(content) ^ set(_HEAD)))
-        raise UserError(f"{where} has missing or unknown fields ({odd}); run the chapter again")
-    known = {field.name for field in fields(Record)}
-    result: dict[str, Record] = {}
-    for entry in content.pop("records"):
-        if not isinstance(entry, dict) or set(entry) != known:
-            raise UserError(f"{where}: a record has missing or unknown fields: {entry}")
-        numbers = [entry["value"], *(entry[k] or 0 for k in ("low", "high", "n", "paper"))]
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
-            raise UserError(f"{where}: the record {entry['name']!r} holds something not a number")
-        if entry["name"] in result:
-            raise UserError(f"{where}: the record {entry['name']!r} comes twice")
-        lists = {key: tuple(entry[key]) for key in ("seeds", "checkpoints")}
-        result[entry["name"]] = Record(**{**entry, **lists})
-    return content, list(result.values())
-
-
 def _csv_cell(value: Any) -> Any:
     """Return a real number as text with eight significant digits (NaN: nothing), else `value`."""
     if isinstance(value, Real) and not isinstance(value, Integral):
@@ -441,14 +292,3 @@ def _stem(name: str) -> str:
     if not _FILE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a file name: use letters, digits, '.', '_' and '-'")
     return name
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a half."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

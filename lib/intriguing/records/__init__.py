@@ -1,0 +1,30 @@
+"""Result records: every number, table and figure of a chapter, with what it takes to repeat it.
+
+A chapter opens a run, adds records as it measures, and finishes it::
+
+    run = records.start("02-box-constrained-lbfgs", profile=profile, parameters=parameters,
+                        seeds=seeds)
+    run.add("distortion/FC10(1e-4)", stats.mean_interval(rms), unit="RMS distortion",
+            checkpoints=[model], paper=records.paper(0.062, "Table 1", "S+M"))
+    run.markdown("The mean distortion is {distortion/FC10(1e-4):.3f}.")
+    run.finish()
+
+It writes `record.json`, one CSV per table, one SVG and one PNG per figure into the chapter's
+results folder.  Tables and figures are byte-stable: no dates, fixed number format, fixed SVG ids.
+"""
+
+from intriguing.records.files import FILE, SCHEMA, load
+from intriguing.records.record import (
+    NOT_AVAILABLE,
+    TAGS,
+    PaperValue,
+    Record,
+    memory_only,
+    paper,
+)
+from intriguing.records.run import Picture, Run, start
+
+__all__ = [
+    "FILE", "NOT_AVAILABLE", "SCHEMA", "TAGS", "PaperValue", "Picture", "Record", "Run", "load",
+    "memory_only", "paper", "start",
+]  # fmt: skip
