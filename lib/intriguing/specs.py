@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from intriguing import data, models
 from intriguing.errors import nearest
-from intriguing.training import CONVNETS, RECIPES, Recipe
+from intriguing.training import ARMS, CONVNETS, RECIPES, Recipe
 from intriguing.training.jobs import JOBS
 
 GREY = ("mnist", "mnist-5k", "fashion-mnist")  # sets of 1 x 28 x 28 pixels
@@ -65,6 +65,8 @@ class Spec:
         size += "" if self.n is None else f"[{self.n}]"
         lam = ",".join(f"{value:g}" for name, value in self.numbers if name.startswith("lam"))
         decay = f" lam={lam}" if lam else ""
+        sizes = [name[-1] for name, value in self.numbers if name.startswith("size") and value]
+        decay += f" layers={','.join(sizes)}" if sizes else ""
         return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
 
 
@@ -106,11 +108,7 @@ def szegedy(
         objective = f"decay-{decay}"
         if objective not in JOBS:
             raise ValueError(f"no weight-decay reading {decay!r}: valid are calibrated, literal")
-        given = recipe.lam if lam is None else lam
-        lams = (given,) * len(recipe.lam) if isinstance(given, (int, float)) else tuple(given)
-        if len(lams) != len(recipe.lam):
-            raise ValueError(f"{name} has {len(recipe.lam)} decayed layers, got {len(lams)} lam")
-        numbers |= {f"lam{i}": value for i, value in enumerate(lams)}
+        numbers |= _lams(name, recipe, lam)
     elif lam is not None:
         raise ValueError(f"{name} has no weight decay, but lam={lam} was given")
     return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
@@ -144,6 +142,45 @@ def convnet(
     return Spec(
         recipe.architecture, dataset, split, n, "cross-entropy", tuple(numbers.items()), seed
     )
+
+
+def pools(
+    arm: str,
+    dataset: str = "mnist",
+    *,
+    lam: float | Iterable[float] | None = None,
+    seed: int = 0,
+    split: str = "train",
+    n: int | None = None,
+    **budget: float,
+) -> Spec:
+    """Return the spec of an FC100-100-10 of one arm of the experiment on adversarial pools.
+
+    Parameters
+    ----------
+    arm : "decay", "longer", "dropout", "input", "first", "top", "hidden", "all" or "gaussian"; see
+        `training.arms`.
+    dataset, split, n, lam, seed, budget : as `szegedy`.  Arms of one seed share their initial
+        weights and the order of the images.
+
+    Raises
+    ------
+    ValueError : an unknown arm or number.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"no arm {arm!r}: {nearest(arm, ARMS)}")
+    objective, recipe = ARMS[arm]
+    numbers = _numbers(arm, recipe, dataset, n, budget) | _lams(arm, recipe, lam)
+    return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
+
+
+def _lams(name: str, recipe: Recipe, lam: float | Iterable[float] | None) -> dict[str, float]:
+    """Return {"lam0": ..., ...}: one lambda for each decayed layer."""
+    given = recipe.lam if lam is None else lam
+    lams = (given,) * len(recipe.lam) if isinstance(given, (int, float)) else tuple(given)
+    if len(lams) != len(recipe.lam):
+        raise ValueError(f"{name} has {len(recipe.lam)} decayed layers, got {len(lams)} lam")
+    return {f"lam{i}": value for i, value in enumerate(lams)}
 
 
 def _numbers(

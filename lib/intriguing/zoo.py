@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from intriguing import data, models, paths, runtime, store
 from intriguing.errors import UserError
-from intriguing.specs import Spec, convnet, encoder, resolve, szegedy
+from intriguing.specs import Spec, convnet, encoder, pools, resolve, szegedy
 from intriguing.training import state
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 
 __all__ = [
-    "Spec", "convnet", "ensure", "get", "info", "list", "remove", "resolve", "szegedy", "verify",
+    "Spec", "convnet", "ensure", "get", "info", "list", "pools", "remove", "resolve", "szegedy",
+    "verify",
 ]  # fmt: skip
 
 

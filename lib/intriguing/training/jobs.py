@@ -9,7 +9,15 @@ from intriguing import models, runtime
 from intriguing.models.autoencoder import adopt_encoder
 from intriguing.training import objectives
 from intriguing.training.augmentation import crop_and_mirror
-from intriguing.training.loop import Log, Outcome, Save, fit_full_batch, fit_minibatch
+from intriguing.training.loop import (
+    Companion,
+    Log,
+    Outcome,
+    Save,
+    fit_full_batch,
+    fit_minibatch,
+)
+from intriguing.training.pools import PoolTraining
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,10 @@ def _decayed(reading: str) -> Callable[[Request], tuple[nn.Module, Outcome]]:
 
 
 def _minibatch(
-    request: Request, model: nn.Module, objective: objectives.Objective
+    request: Request,
+    model: nn.Module,
+    objective: objectives.Objective,
+    companion: Companion | None = None,
 ) -> tuple[nn.Module, Outcome]:
     """Train `model` by Adam with the request's numbers."""
     outcome = fit_minibatch(
@@ -77,6 +88,7 @@ def _minibatch(
         lr=request.numbers["lr"],
         generator=runtime.generator(request.seed, "order"),
         augment=crop_and_mirror if request.numbers.get("augment") else None,
+        companion=companion,
         resume=request.resume,
         save=request.save,
         log=request.log,
@@ -98,9 +110,52 @@ def _sparse_autoencoder(request: Request) -> tuple[nn.Module, Outcome]:
     return _minibatch(request, _initial(request, rho=numbers["rho"]), objective)
 
 
+def _half_squares(request: Request, model: nn.Module) -> list[float]:
+    """Return the coefficients of the request's weight decay, in the calibrated reading."""
+    layers = objectives.linear_layers(model)
+    lam = [request.numbers[f"lam{i}"] for i in range(len(layers))]
+    return objectives.decay_coefficients("calibrated", lam, [layer.out_features for layer in layers])
+
+
+def _decayed_minibatch(request: Request) -> tuple[nn.Module, Outcome]:
+    """Adam on the cross entropy with weight decay."""
+    model = _initial(request)
+    return _minibatch(request, model, objectives.cross_entropy(_half_squares(request, model)))
+
+
+def _dropout(request: Request) -> tuple[nn.Module, Outcome]:
+    """Adam on the cross entropy with weight decay and dropout."""
+    model = _initial(request)
+    decay = _half_squares(request, model)
+    rates = [request.numbers[f"drop{i}"] for i in range(len(decay))]
+    dropout = objectives.Dropout(decay, rates, runtime.generator(request.seed, "dropout"))
+    return _minibatch(request, model, dropout, dropout)
+
+
+def _pools(request: Request) -> tuple[nn.Module, Outcome]:
+    """Adam with weight decay and pools of adversarial examples."""
+    model, numbers = _initial(request), request.numbers
+    decay = _half_squares(request, model)
+    training = PoolTraining(
+        request.x,
+        request.y,
+        sizes={i: int(size) for i in range(len(decay)) if (size := numbers.get(f"size{i}"))},
+        fresh=int(numbers["fresh"]),
+        share=numbers["share"],
+        target="likeliest" if numbers["likeliest"] else "random",
+        gaussian=bool(numbers["gaussian"]),
+        coefficients=decay,
+        generator=runtime.generator(request.seed, "pool"),
+    )
+    return _minibatch(request, model, training, training)
+
+
 JOBS: dict[str, Callable[[Request], tuple[nn.Module, Outcome]]] = {
     "decay-calibrated": _decayed("calibrated"),
     "decay-literal": _decayed("literal"),
     "cross-entropy": _cross_entropy,
     "sparse-autoencoder": _sparse_autoencoder,
+    "decay-minibatch": _decayed_minibatch,
+    "dropout": _dropout,
+    "pools": _pools,
 }

@@ -55,13 +55,77 @@ def cross_entropy(coefficients: Sequence[float] = ()) -> Objective:
     values = [float(value) for value in coefficients]
 
     def objective(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        loss = functional.cross_entropy(model(x), y)
-        if values:
-            for value, layer in zip(values, linear_layers(model), strict=True):
-                loss = loss + value * layer.weight.square().sum()
-        return loss
+        return add_decay(functional.cross_entropy(model(x), y), model, values)
 
     return objective
+
+
+def add_decay(loss: Tensor, model: nn.Module, coefficients: Sequence[float]) -> Tensor:
+    """Return loss + sum over layers of a_l * sum(w_l^2); no coefficients, no decay."""
+    if coefficients:
+        for value, layer in zip(coefficients, linear_layers(model), strict=True):
+            loss = loss + value * layer.weight.square().sum()
+    return loss
+
+
+class Dropout:
+    """Cross entropy with decay and dropout, for an MLP; the companion of its own training.
+
+    In train mode each output of a layer is dropped with the layer's rate, and what is left grows by
+    1 / (1 - rate) (Srivastava et al. 2014).  In eval mode nothing is dropped.
+
+    Parameters
+    ----------
+    coefficients : a_l of each linear layer, as in `cross_entropy`.
+    rates : the share dropped of the pixels and of each hidden layer, in [0, 1).
+    generator : draws what is dropped; on the CPU.
+    """
+
+    def __init__(
+        self, coefficients: Sequence[float], rates: Sequence[float], generator: torch.Generator
+    ) -> None:
+        if not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(f"a dropout rate lies in [0, 1), got {tuple(rates)}")
+        self.plain, self.rates, self.generator = cross_entropy(coefficients), rates, generator
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of an `MLP` with `len(rates)` linear layers, on x (N, ...)."""
+        if not model.training:
+            return self.plain(model, x, y)
+        return self.plain(_Thinned(model, self), x, y)
+
+    def thin(self, h: Tensor, rate: float) -> Tensor:
+        """Drop a share of the outputs h (N, units)."""
+        if rate == 0:
+            return h
+        kept = torch.rand(h.shape, generator=self.generator).to(h.device) >= rate
+        return h * kept / (1 - rate)
+
+    def before_round(self, model: nn.Module, outcome: object) -> None:
+        """Nothing to prepare."""
+
+    def state_dict(self) -> dict:
+        """Return the generator's state."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, tree: dict) -> None:
+        """Set the generator's state."""
+        self.generator.set_state(tree["generator"])
+
+
+class _Thinned(nn.Module):
+    """An MLP with dropout, sharing its layers."""
+
+    def __init__(self, model: nn.Module, dropout: Dropout) -> None:
+        super().__init__()
+        self.layers, self.dropout = model.layers, dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) for pixels (N, ...)."""
+        h = self.dropout.thin(x.flatten(1), self.dropout.rates[0])
+        for layer, rate in zip(self.layers[:-1], self.dropout.rates[1:], strict=True):
+            h = self.dropout.thin(torch.sigmoid(layer(h)), rate)
+        return self.layers[-1](h)
 
 
 def sparse_reconstruction(rho: float, beta: float, decay: float = 0.0) -> Objective:
