@@ -66,3 +66,15 @@ def test_heat_map_puts_each_number_in_its_cell():
     assert cells[0, 0].get_color() == "white" and cells[0, 1].get_color() == "black"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["r", "s"]
     assert bar.get_ylabel() == "share"
+
+
+def test_scatter_panels_leave_out_only_what_a_logarithm_cannot_show():
+    x, y = np.array([0.0, 0.1, 0.2]), np.array([1.0, 0.5, 2.0])
+    panels = {str(k): {"a": (x, y), "b": (y, x + 1)} for k in range(5)}
+    figure = plots.scatter_panels(panels, xlabel="x", ylabel="y", columns=4)
+    first, second, diagonal = figure.axes[0].lines
+    assert first.get_xdata().tolist() == [0.1, 0.2] and first.get_ydata().tolist() == [0.5, 2.0]
+    assert len(second.get_xdata()) == 3 and first.get_marker() != second.get_marker()
+    assert figure.axes[0].get_xscale() == "log"
+    assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] * 3
+    assert figure.axes[1].get_xlabel() == "x"  # nothing below it

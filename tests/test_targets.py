@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from intriguing.attacks import targets
+from intriguing.attacks import linearised, targets
 
 
 def images(n, classes=10, seed=0):
@@ -79,6 +79,19 @@ def test_nearest_is_brute_force_on_a_linear_model():
             distance[k] = ((w @ image + bias[label] - bias[k]) / w.norm()).item()
         expected.append(min(distance, key=distance.get))
     assert targets(model, x, y, mode="nearest").tolist() == expected
+
+
+def test_linearised_distances_lead_to_the_boundary_of_a_linear_model():
+    model = attacknets.linear(torch.float64)
+    x, y, _ = attacknets.problems(model, 5)
+    weight, bias = (p.detach() for p in model.parameters())
+    distance = linearised(model, x, y)
+    assert distance[torch.arange(5), y].isinf().all()
+    for k in range(10):
+        step = weight[k] - weight[y]  # (5, 784)
+        moved = x.flatten(1) + distance[:, k, None] * step / step.norm(dim=1, keepdim=True)
+        gap = ((moved @ weight.T + bias) * (torch.eye(10)[k] - torch.eye(10)[y])).sum(1)
+        assert (gap[y != k].abs() < 1e-10).all()
 
 
 def test_nearest_does_not_hang_on_the_batch(monkeypatch):

@@ -167,6 +167,41 @@ def dot_plot(
     return figure
 
 
+def scatter_panels(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    columns: int = 4,
+) -> Figure:
+    """Points on common logarithmic axes with the diagonal: `panels[panel][series] = (x, y)`.
+
+    Points with a coordinate that is not positive cannot be shown and are left out.
+    """
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, (2 * columns, 2 * rows + 0.5), sharex=True, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (panel, series) in zip(axes.flat, panels.items(), strict=False):
+        for k, (name, (x, y)) in enumerate(series.items()):
+            keep = (np.asarray(x) > 0) & (np.asarray(y) > 0)
+            ax.plot(x[keep], y[keep], MARKERS[k], color=COLOURS[k], markersize=2, alpha=0.5,
+                    markeredgewidth=0, label=name)  # fmt: skip
+        ax.set(xscale="log", yscale="log")
+        ax.axline((1e-3, 1e-3), (1, 1), color="#444444", linewidth=0.8, linestyle="--")
+        ax.set_title(panel, fontsize=9)
+        ax.grid(alpha=0.25)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    for column in axes.T:
+        [ax for ax in column if ax.get_visible()][-1].set_xlabel(xlabel)
+        [ax for ax in column if ax.get_visible()][-1].tick_params(labelbottom=True)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5,
+                  markerscale=3, frameon=False)  # fmt: skip
+    return figure
+
+
 def heat_map(
     values: Sequence[Sequence[float]],
     texts: Sequence[Sequence[str]],

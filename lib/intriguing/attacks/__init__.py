@@ -2,8 +2,9 @@
 
 from .common import AttackResult, check_inputs, predict
 from .lbfgs import global_c, lbfgs
-from .targets import TARGET_MODES, targets
+from .targets import TARGET_MODES, linearised, targets
 
 __all__ = [
-    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "predict", "targets",
+    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "linearised", "predict",
+    "targets",
 ]  # fmt: skip

@@ -24,8 +24,8 @@ def targets(
     mode : "random", a wrong class drawn evenly with `seed`;
         "fixed", the class `label` ("ostrich" in the paper's AlexNet figure), and for images of
         that class the next one;
-        "nearest", the wrong class whose linearised boundary is closest, argmin over k of
-        (z_y - z_k) / ||grad(z_y - z_k)||_2, exact for a linear model without a box;
+        "nearest", the wrong class whose linearised boundary is closest, see `linearised`; exact
+        for a linear model without a box;
         "all", every wrong class.
     Returns (N,) int64, for "all" (N, K - 1) with the classes in ascending order.
     Raises ValueError for an unknown mode, a missing or impossible label, and bad input.
@@ -43,11 +43,18 @@ def targets(
         every = torch.arange(classes, device=y.device).expand(len(y), -1)  # (N, K)
         return every[every != y[:, None]].view(len(y), classes - 1)
     if mode == "nearest":
-        return _nearest(model, x, y, classes)
+        return linearised(model, x, y).argmin(1)
     raise ValueError(f"mode must be one of {', '.join(TARGET_MODES)}, not {mode!r}")
 
 
-def _nearest(model: nn.Module, x: Tensor, y: Tensor, classes: int, batch: int = 500) -> Tensor:
+def linearised(model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 500) -> Tensor:
+    """First-order distances to the boundaries: (N, K), infinite at the class itself.
+
+    (z_y - z_k) / ||grad(z_y - z_k)||_2 at images x (N, C, H, W) of classes y (N,): the distance to
+    the boundary with class k if the slope stayed what it is at x, and the box were not there;
+    negative where class k already wins.  Raises ValueError for bad input.
+    """
+    classes = check_inputs(model, x, y)
     parts = []
     for images, labels in zip(x.split(batch), y.split(batch), strict=True):
         distance = images.new_full((len(images), classes), torch.inf)
@@ -58,5 +65,5 @@ def _nearest(model: nn.Module, x: Tensor, y: Tensor, classes: int, batch: int = 
             (g,) = torch.autograd.grad(gap.sum(), pixels)
             distance[:, k] = gap.detach() / g.flatten(1).norm(dim=1)
         distance.scatter_(1, labels[:, None], torch.inf)  # the class itself: 0 / 0
-        parts.append(distance.argmin(1))
+        parts.append(distance)
     return torch.cat(parts)
