@@ -114,7 +114,8 @@ def _half_squares(request: Request, model: nn.Module) -> list[float]:
     """Return the coefficients of the request's weight decay, in the calibrated reading."""
     layers = objectives.linear_layers(model)
     lam = [request.numbers[f"lam{i}"] for i in range(len(layers))]
-    return objectives.decay_coefficients("calibrated", lam, [layer.out_features for layer in layers])
+    units = [layer.out_features for layer in layers]
+    return objectives.decay_coefficients("calibrated", lam, units)
 
 
 def _decayed_minibatch(request: Request) -> tuple[nn.Module, Outcome]:
