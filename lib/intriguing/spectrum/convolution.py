@@ -88,8 +88,8 @@ def conv_bound(
     # The kernel is real: frequencies nu and -nu have the same singular values.
     nu_h = torch.arange(rows // s_h, dtype=torch.float64) / rows
     nu_w = torch.arange(columns // s_w // 2 + 1, dtype=torch.float64) / columns
-    largest = _largest(weight, nu_h, nu_w, steps, spread, groups, tol)
-    return factor * largest / math.sqrt(s_h * s_w)
+    return factor * symbol_norm(
+        weight, (nu_h, nu_w), steps, dilation=spread, groups=groups, tol=tol)
 
 
 @torch.no_grad()
@@ -113,26 +113,42 @@ def printed_bound(weight: Tensor, *, stride: int = 1, tol: float = TOL) -> float
         raise ValueError(f"the paper's kernels are square, not of shape {tuple(weight.shape)}")
     n = weight.shape[-1]
     nu = torch.arange(math.ceil(n / stride), dtype=torch.float64) / n
-    return _largest(weight, nu, nu, (stride, stride), (1, 1), 1, tol) / stride**2
+    return symbol_norm(weight, (nu, nu), stride, tol=tol) / stride
 
 
-def _largest(weight, nu_h, nu_w, steps, spread, groups: int, tol: float) -> float:
-    """Return the largest singular value of [w^(nu + l / s)], nu in a product of two lists.
+@torch.no_grad()
+def symbol_norm(
+    weight: Tensor,
+    nu: tuple[Tensor, Tensor],
+    stride: Pair = 1,
+    *,
+    dilation: Pair = 1,
+    groups: int = 1,
+    tol: float = TOL,
+) -> float:
+    """Return the largest singular value of A(nu), equation (1), over given frequencies.
+
+    Parameters
+    ----------
+    weight : (D, C / groups, h, w).
+    nu : frequencies along the two axes, in cycles per input pixel; all pairs of them are tried.
+    stride, dilation, groups, tol : as in `conv_bound`.
 
     Frequencies go through in slices, so that memory does not grow with the grid.
     """
+    steps, spread = _pair(stride), _pair(dilation)
     kernel = weight.detach().to(torch.complex128).unflatten(0, (groups, -1))  # (g, D/g, C/g, h, w)
     waves = [
-        _waves(nu.to(weight.device), k, s, d)  # (F, s, k)
-        for nu, k, s, d in zip((nu_h, nu_w), weight.shape[2:], steps, spread, strict=True)
+        _waves(axis.double().to(weight.device), k, s, d)  # (F, s, k)
+        for axis, k, s, d in zip(nu, weight.shape[2:], steps, spread, strict=True)
     ]
     along = torch.einsum("gdcuv,qmv->gdcuqm", kernel, waves[1])  # (g, D/g, C/g, h, F_w, s_w)
-    each = kernel[..., 0, 0].numel() * len(nu_w) * math.prod(steps)
+    each = kernel[..., 0, 0].numel() * len(nu[1]) * math.prod(steps)
     bound = 0.0
     for part in waves[0].split(max(1, _CHUNK // each)):
         blocks = torch.einsum("gdcuqm,plu->gpqdclm", along, part)
         bound = raised(bound, blocks.flatten(4).flatten(0, 2), tol)  # (g F_h F_w, D/g, C/g s_h s_w)
-    return bound
+    return bound / math.sqrt(math.prod(steps))
 
 
 def _waves(nu: Tensor, k: int, s: int, d: int) -> Tensor:
