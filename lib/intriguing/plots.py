@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -180,6 +180,8 @@ def scatter_panels(
     """
     rows = -(-len(panels) // columns)
     figure, axes = _figure(rows, columns, (2 * columns, 2 * rows + 0.5), sharex=True, sharey=True)
+    shown = np.concatenate([np.ravel(v) for s in panels.values() for xy in s.values() for v in xy])
+    ends = [f(shown[shown > 0]) for f in (np.min, np.max)]  # NaN is not positive
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax, (panel, series) in zip(axes.flat, panels.items(), strict=False):
@@ -188,14 +190,15 @@ def scatter_panels(
             ax.plot(x[keep], y[keep], MARKERS[k], color=COLOURS[k], markersize=2, alpha=0.5,
                     markeredgewidth=0, label=name)  # fmt: skip
         ax.set(xscale="log", yscale="log")
-        ax.axline((1e-3, 1e-3), (1, 1), color="#444444", linewidth=0.8, linestyle="--")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_locator(NullLocator())
+        ax.plot(ends, ends, color="#444444", linewidth=0.8, linestyle="--")
         ax.set_title(panel, fontsize=9)
         ax.grid(alpha=0.25)
-    for ax in axes[:, 0]:
-        ax.set_ylabel(ylabel)
     for column in axes.T:
-        [ax for ax in column if ax.get_visible()][-1].set_xlabel(xlabel)
         [ax for ax in column if ax.get_visible()][-1].tick_params(labelbottom=True)
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5,
                   markerscale=3, frameon=False)  # fmt: skip
