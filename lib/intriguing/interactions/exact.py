@@ -2,13 +2,13 @@ r"""Exact interactions from all 2^n coalitions of a small game.
 
 The pairwise Shapley interaction index (Owen 1972; Grabisch and Roubens 1999) of players i and j is
 
-    I_ij = sum_{S without i, j} s! (n - s - 2)! / (n - 1)!  D_ij(S),       s = |S|,             (1)
+    I_ij = sum_{S without i, j} s! (n - s - 2)! / (n - 1)!  D_ij(S),    s the size of S,       (1)
 
     D_ij(S) = v(S + ij) - v(S + i) - v(S + j) + v(S),
 
 which is the mean over s of the interactions of order s (Zhang et al. 2021),
 
-    I_ij = 1 / (n - 1) sum_{s=0}^{n-2} I^(s)_ij,     I^(s)_ij = mean of D_ij(S) over |S| = s.   (2)
+    I_ij = 1 / (n - 1) sum_{s=0}^{n-2} I^(s)_ij,  I^(s)_ij the mean of D_ij(S) over size s.     (2)
 
 It is what Wang et al. 2021 define as the Shapley value of the pair as one player, less the Shapley
 values of each without the other.  It is not the Shapley-Taylor index, nor the faithful one.
@@ -143,9 +143,9 @@ def shapley_values(value: Game, n: int) -> Tensor:
 def dividends(value: Game, n: int) -> Tensor:
     """Return the Harsanyi dividends (..., 2^n) in the order of `all_coalitions`.
 
-    a(T) = sum_{S in T} (-1)^(|T| - |S|) v(S), so that v(S) is the sum of a(T) over T in S, and
-    I_ij = sum of a(T) / (|T| - 1) over the T that hold i and j.  Costs 2^n evaluations and n 2^n
-    subtractions.
+    a(T) = sum_{S in T} (-1)^(t - s) v(S) with the sizes t and s, so that v(S) is the sum of a(T)
+    over T in S, and I_ij that of a(T) / (t - 1) over the T that hold i and j.  Costs 2^n
+    evaluations and n 2^n subtractions.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def dividends(value: Game, n: int) -> Tensor:
 
 
 def sub_orders(a: Tensor) -> Tensor:
-    """Return J^(q)_ij, the mean dividend a(L + ij) over |L| = q: (..., n - 1, n, n).
+    """Return J^(q)_ij, the mean dividend a(L + ij) over L of size q: (..., n - 1, n, n).
 
     I^(s)_ij = sum_{q=0}^{s} C(s, q) J^(q)_ij: an interaction of order s gathers the dividends of
     all smaller contexts.

@@ -11,9 +11,9 @@ leaves out the factor:
 
     mean_A [v(all) - v(all - A) - v(A) + v(none)].                                              (3)
 
-That is another functional.  With Harsanyi dividends a(T), (2) is the sum of |T| a(T) / (n (n - 1))
-over |T| >= 2, while (3) weighs a(T) by 1 - P(T in A) - P(T and A disjoint), which flattens out at
-1 for large T: see `order_weights`.
+That is another functional.  With Harsanyi dividends a(T), (2) is the sum of t a(T) / (n (n - 1))
+over all T of size t >= 2, while (3) weighs a(T) by 1 - P(T in A) - P(T and A disjoint), which
+flattens out at 1 for large T: see `order_weights`.
 
 Every estimate is a weighted sum of values, so it is given as a `Quadrature`: coalitions and their
 weights.  An attack that lowers the interaction can take them in pieces of any size.
@@ -139,9 +139,9 @@ def row_sums(value: Game, n: int) -> Tensor:
 def order_weights(n: int, method: str = "exact", *, set_size: int | None = None) -> Tensor:
     """Return what a method weighs dividends with in expectation, by their order: (n + 1,).
 
-    The expectation of `mean_interaction` is the sum of weights[|T|] a(T).  For "sets" of k draws
-    with replacement, exactly, weights[t] = 1 - P(t given players all drawn) - (1 - t / n)^k, where
-    P = sum_j (-1)^j C(t, j) (1 - j / n)^k.  Divide by weights[2] to compare shapes.
+    The expectation of `mean_interaction` is the sum of weights[t] a(T), t the size of T.  For
+    "sets" of k draws with replacement, weights[t] = 1 - P(t given players all drawn) - (1 - t/n)^k
+    with P = sum_j (-1)^j C(t, j) (1 - j/n)^k.  Divide by weights[2] to compare shapes.
 
     Raises
     ------

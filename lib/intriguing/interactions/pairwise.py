@@ -5,9 +5,9 @@ The Shapley interaction index is the mean of
     D_ij(S) = v(S + ij) - v(S + i) - v(S + j) + v(S)
 
 over random contexts S: draw r evenly from [0, 1], and let each other player in with probability r.
-Then |S| is even on 0 .. n - 2, and S has the weights of the index, since
+Then every size s of S from 0 to n - 2 is as likely, and S has the weights of the index, since
 int_0^1 r^s (1 - r)^(n-2-s) dr = s! (n - 2 - s)! / (n - 1)! (Owen 1972).  The code of Zhang et al.
-2021 draws like this too.  With r = 1/2 it is Banzhaf's index, with |S| fixed to s the interaction
+2021 draws like this too.  With r = 1/2 it is Banzhaf's index, with one size s only the interaction
 of order s.
 """
 
