@@ -200,7 +200,7 @@ def scatter_panels(
     figure.supxlabel(xlabel, fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5,
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=7.5,
                   markerscale=3, frameon=False)  # fmt: skip
     return figure
 
