@@ -24,6 +24,7 @@ The coalitions of 0, 1, n - 1 and n players are always asked, so the row sums of
 the mean over pairs, are exact to about 1e-6 of the values.
 """
 
+import itertools
 import math
 
 import torch
@@ -75,7 +76,7 @@ def sampled_sii(value: Game, n: int, budget: int, *, seed: int = 0) -> Tensor:
     u = u - u.mean(1, keepdim=True)
     half = half.to(u.device)
     apart = differences(half)  # (m, m)
-    tables = [_orders(n, tau) for tau in TAUS]
+    tables = _tables(n)
     few = _thinned(len(half), n, u.device)
     likelihood = [_fit(kernel, apart[few][:, few], u[:, few])[1] for kernel, _ in tables]
     best = torch.stack(likelihood).argmax(0)  # (games,)
@@ -121,7 +122,7 @@ def _subsets(n: int, k: int, count: int, generator: torch.Generator) -> Tensor:
 def _subsets_of(n: int, k: int, count: int, generator: torch.Generator) -> Tensor:
     """Draw `count` different subsets of k of n players, each as likely as any: (count, n) bool."""
     if math.comb(n, k) <= 4 * count:
-        every = torch.combinations(torch.arange(n), k)
+        every = torch.tensor(list(itertools.combinations(range(n), k)))
         members = every[torch.randperm(len(every), generator=generator)[:count]]
         return torch.zeros(count, n, dtype=torch.bool).scatter_(1, members, True)
     seen: dict[bytes, Tensor] = {}  # three of four draws at least are new
@@ -134,9 +135,9 @@ def _subsets_of(n: int, k: int, count: int, generator: torch.Generator) -> Tenso
 
 
 def differences(masks: Tensor) -> Tensor:
-    """Return how many players are in one and not in the other coalition: (m, m) int64."""
-    x = masks.double() * 2 - 1
-    return ((masks.shape[1] - x @ x.T) / 2).round().long()
+    """Return how many players are in one and not in the other coalition: (m, m) int32."""
+    x = masks.float() * 2 - 1
+    return (x @ x.T).sub_(masks.shape[1]).div_(-2).int()  # whole numbers: exact
 
 
 def krawtchouk(n: int) -> list[list[int]]:
@@ -150,17 +151,19 @@ def krawtchouk(n: int) -> list[list[int]]:
     return rows
 
 
-def _orders(n: int, tau: float) -> tuple[Tensor, Tensor]:
-    """Return the kernel (2) by h, (n + 1,), and its index (1) for an S' that holds h of the others.
+def _tables(n: int) -> list[tuple[Tensor, Tensor]]:
+    """Return for each tau the kernel (2) by h, (n + 1,), and its index (1), (n - 1,).
 
-    The second, (n - 1,), is the index of a pair that S' holds both or neither of; it changes its
-    sign for a pair that S' parts.
+    The second is by the number of other players that S' holds, and for a pair of which S' holds
+    both or neither; it changes its sign for a pair that S' parts.
     """
-    scale = {d: tau ** (d // 2 - 1) / math.comb(n, d) for d in range(2, n + 1, 2)}
-    kernel = [1 + sum(row[d] * s for d, s in scale.items()) for row in krawtchouk(n)]
-    index = [sum(4 / (d - 1) * row[d - 2] * s for d, s in scale.items())
-             for row in reversed(krawtchouk(n - 2))]  # fmt: skip
-    return tuple(torch.tensor(x, dtype=torch.float64) for x in (kernel, index))
+    even = range(2, n + 1, 2)
+    shares = [[row[d] / math.comb(n, d) for d in even] for row in krawtchouk(n)]
+    effects = [[4 / (d - 1) * (row[d - 2] / math.comb(n, d)) for d in even]
+               for row in reversed(krawtchouk(n - 2))]  # fmt: skip
+    shares, effects = (torch.tensor(t, dtype=torch.float64) for t in (shares, effects))
+    falls = [tau ** torch.arange(len(even), dtype=torch.float64) for tau in TAUS]
+    return [(1 + shares @ fall, effects @ fall) for fall in falls]
 
 
 def _fit(kernel: Tensor, apart: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
