@@ -318,10 +318,19 @@ def test_contrast_normalisation_has_the_slope_of_the_paper() -> None:
 
 
 def test_unknown_layers_are_named() -> None:
-    with pytest.raises(ValueError, match="the layer GELU: register"):
+    with pytest.raises(ValueError, match="the layer GELU: add one"):
         spectrum.layer_bound(nn.GELU(), (3,))
     with pytest.raises(ValueError, match="another divisor"):
         spectrum.layer_bound(nn.AvgPool2d(2, divisor_override=3), (1, 4, 4))
+
+
+def test_a_layer_can_be_registered() -> None:
+    class Double(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x
+
+    spectrum.register_layer(Double, lambda layer, shape: 2.0)
+    assert spectrum.layer_bound(Double(), (3,)) == 2
 
 
 # Networks

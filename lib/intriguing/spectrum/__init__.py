@@ -2,7 +2,7 @@
 
 from intriguing.spectrum.certificate import certified_radius, margins, pairwise_radius
 from intriguing.spectrum.convolution import conv_bound, printed_bound, symbol_norm
-from intriguing.spectrum.layers import layer_bound
+from intriguing.spectrum.layers import layer_bound, register_layer
 from intriguing.spectrum.network import Layer, NetworkBound, network_bound
 from intriguing.spectrum.singular import linear_bound
 
@@ -17,5 +17,6 @@ __all__ = [
     "network_bound",
     "pairwise_radius",
     "printed_bound",
+    "register_layer",
     "symbol_norm",
 ]

@@ -65,8 +65,9 @@ def pairwise_radius(logits: Tensor, y: Tensor, weight: Tensor, below: float) -> 
     if weight.ndim != 2 or len(weight) != logits.shape[1]:
         raise ValueError(f"{logits.shape[1]} classes cannot have weights {tuple(weight.shape)}")
     weight = weight.detach()
-    length = (weight[y][:, None] - weight).norm(dim=2)  # (N, K), zero at t = y
-    return (margins(logits, y) / length).amin(1).clamp(min=0) / below
+    # Not by way of a matrix product, which would cancel where two classes have similar weights.
+    apart = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")  # (K, K)
+    return (margins(logits, y) / apart[y]).amin(1).clamp(min=0) / below
 
 
 def _check(bound: float) -> None:

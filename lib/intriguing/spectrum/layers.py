@@ -1,8 +1,7 @@
 """Lipschitz constants in l2 of the layers that have one whatever their input.
 
 Each is the least constant that holds for all inputs of the given size, unless its comment says
-that it is only a bound.  `layer_bound` can be told of other layers with
-``layer_bound.register(Type)``.
+that it is only a bound.
 """
 
 import functools
@@ -19,51 +18,64 @@ from intriguing.spectrum.singular import linear_bound
 Shape = tuple[int, ...]  # of one input, without the batch
 
 
-@functools.singledispatch
 def layer_bound(layer: nn.Module, shape: Shape) -> float:
     """Return L with ||f(x) - f(x')|| <= L ||x - x'|| for a layer f in eval mode.
 
+    Known are Linear and Conv2d; ReLU, ReLU6, LeakyReLU, Sigmoid and Tanh; MaxPool2d, AvgPool2d and
+    AdaptiveAvgPool2d; BatchNorm, LocalResponseNorm and Normalize; Dropout, Flatten and Identity.
+    L is the least such number but for zero-padded convolutions (see `conv_bound`) and
+    LocalResponseNorm.  Others are added with
+    ``register_layer(Type, lambda layer, shape: number)``.
+
     Parameters
     ----------
-    layer : see the functions registered below.
+    layer : the layer.
     shape : of its input, without the batch: (C, H, W) or (features,).
 
     Raises
     ------
     ValueError : no constant is known for this kind of layer, or for its options.
     """
+    return _bound(layer, shape)
+
+
+@functools.singledispatch
+def _bound(layer: nn.Module, shape: Shape) -> float:
     raise ValueError(
-        f"no Lipschitz constant is known for the layer {type(layer).__name__}: register one with "
-        "layer_bound.register"
+        f"no Lipschitz constant is known for the layer {type(layer).__name__}: add one with "
+        "register_layer"
     )
 
 
-@layer_bound.register(nn.Identity)
-@layer_bound.register(nn.Flatten)
-@layer_bound.register(nn.Dropout)
-@layer_bound.register(nn.ReLU)
-@layer_bound.register(nn.ReLU6)
-@layer_bound.register(nn.Tanh)
+register_layer = _bound.register
+
+
+@_bound.register(nn.Identity)
+@_bound.register(nn.Flatten)
+@_bound.register(nn.Dropout)
+@_bound.register(nn.ReLU)
+@_bound.register(nn.ReLU6)
+@_bound.register(nn.Tanh)
 def _one(layer: nn.Module, shape: Shape) -> float:
     return 1.0
 
 
-@layer_bound.register
+@_bound.register
 def _sigmoid(layer: nn.Sigmoid, shape: Shape) -> float:
     return 0.25  # its derivative s (1 - s) is largest where s = 1/2
 
 
-@layer_bound.register
+@_bound.register
 def _leaky(layer: nn.LeakyReLU, shape: Shape) -> float:
     return max(1.0, abs(layer.negative_slope))
 
 
-@layer_bound.register
+@_bound.register
 def _linear(layer: nn.Linear, shape: Shape) -> float:
     return linear_bound(layer.weight)
 
 
-@layer_bound.register
+@_bound.register
 def _conv(layer: nn.Conv2d, shape: Shape) -> float:
     """A bound, exact for circular padding; see `conv_bound`."""
     return conv_bound(
@@ -72,13 +84,13 @@ def _conv(layer: nn.Conv2d, shape: Shape) -> float:
     )  # fmt: skip
 
 
-@layer_bound.register
+@_bound.register
 def _normalize(layer: Normalize, shape: Shape) -> float:
     return 1 / float(layer.std.min())
 
 
-@layer_bound.register(nn.BatchNorm1d)
-@layer_bound.register(nn.BatchNorm2d)
+@_bound.register(nn.BatchNorm1d)
+@_bound.register(nn.BatchNorm2d)
 def _batch_norm(layer: nn.BatchNorm2d, shape: Shape) -> float:
     if layer.running_var is None:
         raise ValueError("a batch norm without running statistics depends on the whole batch")
@@ -86,7 +98,7 @@ def _batch_norm(layer: nn.BatchNorm2d, shape: Shape) -> float:
     return float((scale if layer.weight is None else scale * layer.weight.detach().abs()).max())
 
 
-@layer_bound.register
+@_bound.register
 def _max_pool(layer: nn.MaxPool2d, shape: Shape) -> float:
     """The root of the number of windows that share a pixel, at most ceil(k / s) along an axis.
 
@@ -100,7 +112,7 @@ def _max_pool(layer: nn.MaxPool2d, shape: Shape) -> float:
     return math.sqrt(math.prod(float(axis.sum(1).max()) for axis in won))
 
 
-@layer_bound.register
+@_bound.register
 def _avg_pool(layer: nn.AvgPool2d, shape: Shape) -> float:
     """The product of the norms along the two axes, since the pooling is a Kronecker product."""
     if layer.divisor_override is not None:
@@ -109,7 +121,7 @@ def _avg_pool(layer: nn.AvgPool2d, shape: Shape) -> float:
     return _kronecker(_per_axis(F.avg_pool1d, layer, options, shape))
 
 
-@layer_bound.register
+@_bound.register
 def _adaptive(layer: nn.AdaptiveAvgPool2d, shape: Shape) -> float:
     size = layer.output_size
     size = (size, size) if isinstance(size, int) else size
@@ -119,7 +131,7 @@ def _adaptive(layer: nn.AdaptiveAvgPool2d, shape: Shape) -> float:
     )
 
 
-@layer_bound.register
+@_bound.register
 def _local_response_norm(layer: nn.LocalResponseNorm, shape: Shape) -> float:
     """A bound, not the least constant, for y_i = x_i d_i^-b, d_i = k + a sum_(j in i) x_j^2.
 
