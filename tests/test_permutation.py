@@ -28,7 +28,7 @@ def test_several_seeds_are_the_replicates():
     low, high = sp.t.interval(0.95, 2, loc=np.mean(gaps), scale=sp.sem(gaps))
     ours = pm.grouped_difference(a, b)
     assert (ours.value, ours.low, ours.high) == pytest.approx((np.mean(gaps), low, high))
-    assert ours.n == 18
+    assert ours.n == 18 and ours.method == "t over 3 seeds"
     means = pm.grouped_mean(a)
     assert means.value == pytest.approx(np.mean([x.mean() for x in a])) and means.n == 18
     assert "one seed" in pm.grouped_mean(a[:1]).method

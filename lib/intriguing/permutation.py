@@ -34,7 +34,7 @@ def grouped_mean(groups: Sequence[ArrayLike], *, level: float = 0.95) -> Interva
     if len(values) == 1:
         only = mean_interval(values[0], level=level)
         return replace(only, method=f"directions only (one seed), {only.method}")
-    return replace(mean_interval([v.mean() for v in values], level=level), n=count)
+    return _over_seeds([v.mean() for v in values], count, level)
 
 
 def grouped_difference(
@@ -53,7 +53,7 @@ def grouped_difference(
     count = sum(map(len, first))
     if len(first) > 1:
         gaps = [x.mean() - y.mean() for x, y in zip(first, second, strict=True)]
-        return replace(mean_interval(gaps, level=level), n=count)
+        return _over_seeds(gaps, count, level)
     (x,), (y,) = first, second
     gap, method = float(x.mean() - y.mean()), "directions only (one seed), Welch"
     if min(len(x), len(y)) < 2:
@@ -120,6 +120,12 @@ def basis_test(natural: Sequence[float], bases: Sequence[ArrayLike]) -> float:
         raise ValueError("every seed needs its natural value and the same number of random bases")
     mean = np.stack(drawn).mean(0)  # (B,)
     return _p(float(np.mean(natural)) - mean.mean(), mean - mean.mean())
+
+
+def _over_seeds(values: Sequence[float], count: int, level: float) -> Interval:
+    """Return the mean of one value a seed; `n` becomes `count`."""
+    found = mean_interval(values, level=level)
+    return replace(found, n=count, method=found.method.replace("rows", "seeds"))
 
 
 def _p(observed: float, drawn: np.ndarray) -> float:
