@@ -426,6 +426,11 @@ def test_networks_without_a_known_bound_are_refused(step, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_input_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no input of shape \(1, 20, 20\)"):
+        spectrum.network_bound(build("fc10"), (1, 20, 20))
+
+
 def test_a_network_in_train_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="train mode"):
         spectrum.network_bound(models.build("fc10"), (1, 28, 28))

@@ -150,5 +150,9 @@ def network_bound(model: nn.Module, shape: Sequence[int]) -> NetworkBound:
     except fx.proxy.TraceError as error:
         raise ValueError(f"the network's path depends on its input ({error})") from error
     with runtime.eval_mode(model):
-        walk.run(pixels)
+        try:
+            walk.run(pixels)
+        except RuntimeError as error:
+            reason, asked = str(error).partition("\n")[0], tuple(shape)
+            raise ValueError(f"the network takes no input of shape {asked}: {reason}") from error
     return NetworkBound(tuple(walk.layers))
