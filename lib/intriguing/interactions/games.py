@@ -78,7 +78,7 @@ class PerturbationGame:
 
     def masked(self, masks: Tensor) -> Tensor:
         """Return the images x + delta^(S), (N, M, C, H, W), of coalitions (M, n)."""
-        kept = cells(masks.to(self.x.device), self.grid, self.x.shape[2:])[:, None].to(self.x)
+        kept = cells(masks.to(self.x), self.grid, self.x.shape[2:])[:, None]  # (M, 1, H, W)
         return torch.addcmul(self.x[:, None], self.delta[:, None], kept)
 
     def _values(self, masks: Tensor) -> Tensor:
@@ -148,9 +148,10 @@ def perturbation_game(
 
 def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Return coalitions of cells (M, rows * columns) as masks of pixels, (M, H, W)."""
-    places = [torch.arange(pixels, device=masks.device) * many // pixels
-              for pixels, many in zip(size, grid, strict=True)]  # fmt: skip
-    return masks.unflatten(1, grid)[:, places[0][:, None], places[1]]
+    row, column = (torch.arange(pixels, device=masks.device) * many // pixels
+                   for pixels, many in zip(size, grid, strict=True))  # fmt: skip
+    player = row[:, None] * grid[1] + column  # (H, W)
+    return masks.index_select(1, player.flatten()).unflatten(1, tuple(size))
 
 
 @torch.no_grad()
