@@ -220,7 +220,9 @@ def heat_map(
     values : (R, C) numbers in [0, 1].  texts : one for each cell.  label : of the colour bar.
     """
     content = np.asarray(values, dtype=float)
-    figure, axes = _figure(1, 1, (1.15 * len(columns) + 2.4, 0.55 * len(rows) + 1.4))
+    lines = max(text.count("\n") + 1 for line in texts for text in line)
+    height = (0.19 * lines + 0.17) * len(rows) + 1.4
+    figure, axes = _figure(1, 1, (1.15 * len(columns) + 2.4, height))
     ax = axes[0, 0]
     image = ax.imshow(content, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(texts):
