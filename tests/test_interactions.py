@@ -651,6 +651,27 @@ def test_a_game_leaves_its_arguments_and_the_network_alone() -> None:
     assert not values.requires_grad and all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_same() -> None:
+    model, (x, y, delta) = network(), images(3)
+    here = perturbation_game(model, x, y, delta, grid=3)
+    model_there, away = network().to("cuda"), [t.to("cuda") for t in (x, y, delta)]
+    there = perturbation_game(model_there, *away, grid=3)
+    pairs = torch.tensor([[0, 1], [4, 7]])
+    for call in (
+        lambda g: exact_sii(g, 9),
+        lambda g: shapley_values(g, 9),
+        lambda g: sub_orders(dividends(g, 9)),
+        lambda g: row_sums(g, 9),
+        lambda g: sampled_sii(g, 9, 100),
+        lambda g: pairwise(g, 9, pairs, 7).se,
+        lambda g: mean_interaction(g, 9, "sets", samples=5),
+    ):
+        assert call(there).is_cuda
+        close(call(there).cpu(), call(here), atol=1e-7)
+
+
 # What is refused
 
 

@@ -8,6 +8,9 @@ never masked.  The value is how far another class is ahead, in logits (Wang et a
 In the paper y' is the best other class of that very coalition, `target_mode="max"`.  The authors'
 code keeps the best other class at the whole perturbation for all coalitions, "fixed".  The two can
 give interactions of different sign: "max" adds the kinks where one class overtakes another.
+
+Interactions are second differences of logits, which magnify rounding: on a GPU compute without
+TF32, as inside `runtime.deterministic`, or in float64.
 """
 
 from dataclasses import dataclass, replace
