@@ -62,7 +62,7 @@ def power_iteration(layer: nn.Module, size: int | None, tol: float = 1e-4) -> fl
             x = (x / x.norm()).requires_grad_()
             y = layer(x) - offset
             (x,) = torch.autograd.grad(y, x, y.detach())
-        reached = float(y.norm())
+        reached = float(y.detach().norm())
         if reached <= best * (1 + tol):
             return reached
         best = reached
