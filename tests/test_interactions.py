@@ -523,10 +523,10 @@ def test_values_by_hand(mode: str, grid) -> None:
     model, (x, y, delta) = network(), images(3)
     game = perturbation_game(model, x, y, delta, grid=grid, target_mode=mode, batch=7)
     rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    masks = all_coalitions(rows * columns)[::17]
+    masks = all_coalitions(rows * columns)[::13]
     values = game(masks)
     assert game.players == rows * columns and values.shape == (3, len(masks))
-    for i, m in itertools.product(range(3), range(0, len(masks), 5)):
+    for i, m in itertools.product(range(3), range(0, len(masks), 3)):
         kept = delta[i].clone()
         for r, c in itertools.product(range(8), range(8)):
             if not masks[m, (r * rows // 8) * columns + c * columns // 8]:

@@ -154,13 +154,14 @@ def krawtchouk(n: int) -> list[list[int]]:
 def _tables(n: int) -> list[tuple[Tensor, Tensor]]:
     """Return for each tau the kernel (2) by h, (n + 1,), and its index (1), (n - 1,).
 
-    The second is by the number of other players that S' holds, and for a pair of which S' holds
-    both or neither; it changes its sign for a pair that S' parts.
+    The second is by the number of other players that S' holds (or does not hold: even orders do
+    not tell), and for a pair of which S' holds both or neither; it changes its sign for a pair
+    that S' parts.
     """
     even = range(2, n + 1, 2)
     shares = [[row[d] / math.comb(n, d) for d in even] for row in krawtchouk(n)]
     effects = [[4 / (d - 1) * (row[d - 2] / math.comb(n, d)) for d in even]
-               for row in reversed(krawtchouk(n - 2))]  # fmt: skip
+               for row in krawtchouk(n - 2)]  # fmt: skip
     shares, effects = (torch.tensor(t, dtype=torch.float64) for t in (shares, effects))
     falls = [tau ** torch.arange(len(even), dtype=torch.float64) for tau in TAUS]
     return [(1 + shares @ fall, effects @ fall) for fall in falls]
