@@ -1,0 +1,33 @@
+"""Attacks whose images are meant for other networks: one function, and parts that combine.
+
+`pgd` is the function, `parts` names the published methods as its arguments.
+"""
+
+from intriguing.attacks.transfer.ascent import margin, pgd
+from intriguing.attacks.transfer.draws import Draws
+from intriguing.attacks.transfer.interaction import Interaction
+from intriguing.attacks.transfer.parts import (
+    Diverse,
+    Noise,
+    VarianceTuning,
+    parts,
+    shrinking,
+    smoothing,
+)
+from intriguing.attacks.transfer.residual import Ensemble, decayed, residual_blocks
+
+__all__ = [
+    "Diverse",
+    "Draws",
+    "Ensemble",
+    "Interaction",
+    "Noise",
+    "VarianceTuning",
+    "decayed",
+    "margin",
+    "parts",
+    "pgd",
+    "residual_blocks",
+    "shrinking",
+    "smoothing",
+]

@@ -1,0 +1,83 @@
+"""The balls an attack stays in: where it starts, how it moves, and how it is brought back.
+
+Both are intersected with the box [0, 1].  No point leaves ball or box, not even by rounding.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from intriguing.attacks.transfer.draws import Draws
+
+
+class Ball(Protocol):
+    """What `pgd` asks of a ball around the images x, of radius eps."""
+
+    pixel: float  # eps, or the root mean square of a change of norm eps
+
+    def start(self, draws: Draws) -> Tensor:
+        """Return a point drawn evenly from the ball, and moved into the box: (N, C, H, W)."""
+
+    def move(self, at: Tensor, gradient: Tensor, step: float) -> Tensor:
+        """Return the point after one step of steepest ascent in the ball's norm, projected."""
+
+
+class Linf:
+    """max |x_adv - x| <= eps; the direction is the sign of the gradient."""
+
+    def __init__(self, x: Tensor, eps: float) -> None:
+        self.x, self.pixel = x, eps
+        exact = x.double()
+        self.low, self.high = ((exact + side * eps).to(x.dtype) for side in (-1, 1))
+        for bound in (self.low, self.high):  # a rounding outwards is undone
+            inwards = torch.nextafter(bound, x)
+            bound.copy_(torch.where((bound.double() - exact).abs() > eps, inwards, bound))
+            bound.clamp_(0, 1)
+
+    def start(self, draws: Draws) -> Tensor:
+        noise = draws.uniform(*self.x.shape[1:]) * 2 - 1
+        return (self.x + self.pixel * noise).clamp(self.low, self.high)
+
+    def move(self, at: Tensor, gradient: Tensor, step: float) -> Tensor:
+        return at.add(gradient.sign(), alpha=step).clamp_(self.low, self.high)
+
+
+class L2:
+    """||x_adv - x||_2 <= eps; the direction is the gradient over its own norm."""
+
+    def __init__(self, x: Tensor, eps: float) -> None:
+        self.x = x
+        numbers = x[0].numel()
+        self.pixel = eps / numbers**0.5
+        # x + r is off by half a unit in the last place in each pixel, the norm by a few of its own
+        unit = torch.finfo(x.dtype).eps
+        self.radius = max(0.0, eps * (1 - 8 * unit) - unit / 2 * numbers**0.5)
+
+    def start(self, draws: Draws) -> Tensor:
+        numbers = self.x[0].numel()
+        share = draws.uniform().pow(1 / numbers)[:, None, None, None]
+        direction = _unit(draws.normal(*self.x.shape[1:]))
+        return self._inside(self.radius * share * direction)
+
+    def move(self, at: Tensor, gradient: Tensor, step: float) -> Tensor:
+        return self._inside((at - self.x).add_(_unit(gradient), alpha=step))
+
+    def _inside(self, change: Tensor) -> Tensor:
+        """Return x + change, cut to the ball, then to the box, which makes it shorter still."""
+        shrink = (self.radius / _length(change)).clamp_(max=1)
+        return change.mul_(shrink).add_(self.x).clamp_(0, 1)
+
+
+def _length(x: Tensor) -> Tensor:
+    """Return the norms (N, 1, 1, 1), never quite zero: they are divided by."""
+    norms = x.flatten(1).norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
+    return norms[:, None, None, None]
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Return x over its norm, (N, C, H, W); zero stays zero."""
+    return x / _length(x)
+
+
+BALLS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2}
