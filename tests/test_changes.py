@@ -37,6 +37,17 @@ def test_controls_have_the_norm_of_the_change():
         assert torch.equal(other[-1], x[-1])
 
 
+def test_noise_in_the_box_is_an_image_at_the_distance_of_the_adversarial_one():
+    x, x_adv = images()
+    x[:, :, ::2] = 0  # a background that noise can only brighten
+    noisy = changes.gaussian_in_box(x, x_adv, generator=draws())
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    assert torch.allclose(changes.rms(x, noisy), changes.rms(x, x_adv), rtol=1e-9)
+    raw = changes.gaussian_like(x, x_adv, generator=draws())
+    inside = (noisy > 0) & (noisy < 1) & (x_adv != x)
+    assert torch.equal((noisy - x)[inside] > 0, (raw - x)[inside] > 0)  # the same noise, larger
+
+
 def test_a_shuffled_change_has_the_same_values_and_keeps_channels_together():
     x, x_adv = images()
     change = (changes.shuffled(x, x_adv, generator=draws()) - x).flatten(2)

@@ -100,19 +100,6 @@ def test_targets(half_trained, images):
     assert (random != y).all() and len(((random - y) % 10).unique()) == 9
 
 
-def test_gaussian_entries_have_the_norm_of_the_adversarial_ones():
-    generator = runtime.generator(0, "test")
-    h = torch.full((30, 1, 28, 28), 0.5)
-    adversarial = h + 0.01 * torch.randn(h.shape, generator=generator)
-    noisy = pools.gaussian_like(h, adversarial, generator)  # so small that nothing is cut off
-    norms = [(t - h).flatten(1).norm(dim=1) for t in (noisy, adversarial)]
-    torch.testing.assert_close(*norms, rtol=1e-4, atol=0)
-    cosine = functional.cosine_similarity((noisy - h).flatten(1), (adversarial - h).flatten(1))
-    assert cosine.abs().max() < 0.2  # four standard deviations are 0.14
-    edge = pools.gaussian_like(torch.zeros_like(h), torch.ones_like(h), generator)
-    assert edge.min() == 0 and edge.max() == 1
-
-
 def test_a_pool_grows_to_its_size_and_then_replaces_random_entries():
     generator = runtime.generator(0, "test")
     pool = pools.Pool(0, 10)

@@ -146,13 +146,14 @@ def test_a_crossed_proportion_at_the_edge_keeps_an_interval(flag):
     assert (ours.value, ours.low, ours.high) == (flag, alone.low, alone.high)
 
 
-def test_coverage_of_a_crossed_proportion():
+@pytest.mark.parametrize("seeds, runs", [(3, 200), (12, 60)])  # few seeds: t; many: bootstrap
+def test_coverage_of_a_crossed_proportion(seeds, runs):
     rng, hits = np.random.default_rng(8), 0
-    for _ in range(200):  # log-odds of a seed and of an image, and a coin
-        logit = -2.5 + rng.normal(0, 0.3, (3, 1)) + rng.normal(0, 1, (1, 400))
-        flags = rng.random((3, 400)) < 1 / (1 + np.exp(-logit))
+    for _ in range(runs):  # log-odds of a seed and of an image, and a coin
+        logit = -2.5 + rng.normal(0, 0.3, (seeds, 1)) + rng.normal(0, 1, (1, 400))
+        flags = rng.random((seeds, 400)) < 1 / (1 + np.exp(-logit))
         hits += TRUTH in stats.crossed_proportion(flags.astype(float))
-    assert 0.9 <= hits / 200 <= 1
+    assert 0.9 <= hits / runs <= 1
 
 
 def test_a_crossed_proportion_is_of_flags():

@@ -1,7 +1,8 @@
 """Changes of a known size: noise, disarranged copies of an adversarial change, larger ones.
 
-They are what an adversarial change of the same size is compared with.  Nothing here is cut off at
-the box, because a cut makes a change smaller: the caller clamps, and says how large it was then.
+They are what an adversarial change of the same size is compared with.  Only `gaussian_in_box` stays
+in the box: a cut makes a change smaller, so elsewhere the caller clamps, and says how large it was
+then.
 """
 
 from __future__ import annotations
@@ -32,7 +33,26 @@ def gaussian(x: Tensor, std: float, *, generator: torch.Generator) -> Tensor:
 def gaussian_like(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:
     """Return x + Gaussian noise, in each image of the very norm of its change x_adv - x."""
     noise = _normal(x, generator)
-    return x + noise * _per_image(rms(x, x_adv) / rms(0 * x, noise), x)
+    norms = (x_adv - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)  # (N,)
+    return x + noise * _per_image(norms, x)
+
+
+def gaussian_in_box(
+    x: Tensor, x_adv: Tensor, *, generator: torch.Generator, steps: int = 50
+) -> Tensor:
+    """Return clip(x + s * noise) in [0, 1], s such that the change has the norm of x_adv - x.
+
+    The strictest of the controls: an image, and as far from x as the adversarial one.  The norm
+    grows with s, so bisection finds it, one s for each image, in `steps` halvings.  What the box
+    does not allow (a change longer than any noise of this sign pattern) ends at the largest s.
+    """
+    noise, wanted = _normal(x, generator), rms(x, x_adv)
+    low, high = torch.zeros_like(wanted), torch.full_like(wanted, 100.0)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        short = rms(x, (x + noise * _per_image(middle, x)).clamp(0, 1)) < wanted
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return (x + noise * _per_image(high, x)).clamp(0, 1)
 
 
 def shuffled(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:

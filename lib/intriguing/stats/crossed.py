@@ -102,7 +102,7 @@ def crossed_proportion(flags: ArrayLike, level: float = 0.95) -> Interval:
     matrix = np.asarray(flags, dtype=np.float64)
     if not np.isin(matrix[~np.isnan(matrix)], (0, 1)).all():
         raise ValueError("a proportion is of flags: 0, 1, or NaN where an image does not count")
-    crossed = seed_image_interval(matrix, level=level, resamples=1)
+    crossed = seed_image_interval(matrix, level=level)
     p, n = crossed.value, crossed.n
     if len(matrix) == 1:
         return wilson(round(p * n), n, level)

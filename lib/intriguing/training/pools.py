@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from intriguing import attacks, runtime
+from intriguing.attacks import changes
 from intriguing.models import MLP
 from intriguing.training import objectives
 from intriguing.training.loop import Outcome
@@ -40,16 +41,6 @@ def outputs(model: MLP, x: Tensor, level: int) -> Tensor:
         return x
     with torch.no_grad():
         return model.hidden(x)[level - 1][:, :, None, None]  # (N, units) -> (N, units, 1, 1)
-
-
-def gaussian_like(h: Tensor, adversarial: Tensor, generator: torch.Generator) -> Tensor:
-    """Return h plus Gaussian noise with the norm of each adversarial change, cut off at the box.
-
-    h, adversarial : (N, ...) in [0, 1]. Before the cut the norms are equal row by row.
-    """
-    noise = torch.randn(h.shape, generator=generator).to(h)
-    norms = (adversarial - h).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)  # (N,)
-    return (h + noise * norms.view(-1, *[1] * (h.ndim - 1))).clamp(0, 1)
 
 
 class Pool:
@@ -191,7 +182,8 @@ class PoolTraining:
             h, y = h[right], y[right]
             found = attacks.lbfgs(part, h, y, target=self._targets(part, h, y), **LOOSE)
         if self.gaussian:
-            found = replace(found, x_adv=gaussian_like(h, found.x_adv, self.generator))
+            noisy = changes.gaussian_like(h, found.x_adv, generator=self.generator)
+            found = replace(found, x_adv=noisy.clamp(0, 1))
         return found, y, candidates[right]
 
     def _targets(self, part: MLP, h: Tensor, y: Tensor) -> Tensor:
