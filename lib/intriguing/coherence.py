@@ -12,7 +12,6 @@ from torch import Tensor
 _CHUNK = 20_000_000  # numbers gathered at once
 
 
-
 @dataclass(frozen=True)
 class Coherence:
     """How alike the images of each set are; all (D,).
