@@ -30,8 +30,8 @@ take the numbers of "hidden", "gaussian" those of "all", from which it differs i
 
 Before that, runs of 15 to 40 epochs with other numbers fixed the protocol.  A step size of 2e-3 was
 too small (decay 2.42 after 30 epochs).  Leaving the layers below an entry alone in its update, with
-clean images too, trains the first layer in a third of the updates: 4.2 to 7.5 at that step size, and
-3.04 at 2e-2 with turns of an epoch each.  Dropped, so that every arm trains every layer as often.
+clean images too, trains the first layer in a third of the updates: 4.2 to 7.5 at that step size,
+and 3.04 at 2e-2 with turns of an epoch each.  Dropped, so that each arm trains all layers alike.
 With half of each minibatch from pools of 5,000, "hidden" gave 2.91 and "top" 2.12; entries of
 "hidden" that move with the layer below them, 3.57.  Ten times the entries ("hidden", share 0.2:
 2.66) and replacing all of them before each epoch ("top", share 0.2: 1.98) changed little.  No pool
