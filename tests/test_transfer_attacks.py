@@ -25,6 +25,7 @@ from intriguing.attacks.transfer import (
     pgd,
 )
 from intriguing.interactions import mean_interaction, perturbation_game
+from intriguing.models import folding
 
 F32, F64 = torch.float32, torch.float64
 EPS = 0.15
@@ -120,6 +121,53 @@ def test_momentum_adds_up_gradients_of_norm_one() -> None:
         unit = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         at = (at + 0.01 * unit).clamp(0, 1)
         assert torch.allclose(point, at, atol=1e-12)
+
+
+def test_all_parts_together_are_the_formula() -> None:
+    """The docstring's step, written out with other means: VR, VMI, IR, TI and MI in one."""
+    model, x, y = problem(F64, n=4)
+    points = []
+    pgd(model, x, y, eps=EPS, steps=4, step=0.02, start="zero", seed=6, views=(Noise(0.1),),
+        copies=3, variance=VarianceTuning(2, 1.5), kernel=5, momentum=0.9,
+        interaction=Interaction(3.0, grid=4, method="exact", samples=None),
+        observe=lambda number, rows, at: points.append(at))  # fmt: skip
+    draws, shape = Draws(6, x), x.shape[1:]
+
+    def smoothed_loss(at):
+        return sum(loss_gradient(model, at + 0.1 * draws.normal(*shape), y) for _ in range(3)) / 3
+
+    line = torch.exp(-(torch.linspace(-3, 3, 5, dtype=F64) ** 2) / 2)
+    kernel = (torch.outer(line, line) / line.sum() ** 2)[None, None]
+    at, last, tuning = x, 0.0, 0.0
+    for point in points:
+        here = smoothed_loss(at)
+        near = [smoothed_loss(at + 1.5 * EPS * (2 * draws.uniform(*shape) - 1)) for _ in range(2)]
+        delta = (at - x).requires_grad_()
+        mean = mean_interaction(perturbation_game(model, x, y, delta, grid=4), 16)
+        (term,) = torch.autograd.grad(mean.sum(), delta)
+        g = F.conv2d(here + tuning - 3.0 * term, kernel, padding=2)
+        last = g / g.abs().sum((1, 2, 3), keepdim=True) + 0.9 * last
+        tuning = sum(near) / 2 - here
+        at = x + (at + 0.02 * last.sign() - x).clamp(-EPS, EPS)
+        at = at.clamp(0, 1)
+        assert (point - at).abs().max() < 1e-9
+
+
+def test_a_view_is_what_the_source_sees() -> None:
+    """DI with a side and a place that cannot vary: the gradient goes through the small image."""
+    model, x, y = problem(F64, n=4)
+
+    def upper_left(pixels, draws=None):
+        small = F.interpolate(pixels, size=[20, 20], mode="bilinear", antialias=False)
+        return F.pad(small, [0, 8, 0, 8])
+
+    def shrunk(pixels, draws):
+        way = transfer.shrinking(28, torch.tensor([20]), torch.tensor([0])).to(pixels)
+        return way @ pixels @ way.mT
+
+    g = loss_gradient(lambda pixels: model(upper_left(pixels)), x, y)
+    found = pgd(model, x, y, eps=EPS, steps=1, step=0.1, start="zero", views=(shrunk,)).x_adv
+    assert torch.allclose(found, (x + 0.1 * g.sign() * (g.abs() > 1e-9)).clamp(0, 1), atol=1e-9)
 
 
 def test_parts_join() -> None:
@@ -471,3 +519,42 @@ def test_beside_torchattacks(method, monkeypatch) -> None:
     found = pgd(model, x, y, eps=EPS, steps=8, step=EPS / 5, start="zero", **ours).x_adv
     assert (found - x).abs().max() > 0.9 * EPS
     assert (found - expected).abs().max() < 1e-7
+
+
+# -- cheaper passes -------------------------------------------------------------------------------
+
+
+def test_a_folded_network_is_attacked_alike() -> None:
+    model, (x, y, _) = small_resnet(F64, blocks=2), attacknets.problems(attacknets.fc(F64), 6)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 2, generator=runtime.generator(0, "norm"))
+                module.bias.normal_(generator=runtime.generator(1, "norm"))
+    fast = folding.folded(model, x)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert not any(p.requires_grad for p in fast.parameters())
+    assert torch.allclose(fast(x), model(x), atol=1e-12)
+    options = {"eps": EPS, "steps": 3, "momentum": 1.0, "gamma": 0.3}
+    found, expected = (pgd(net, x, y, **options).x_adv for net in (fast, model))
+    assert torch.allclose(found, expected, atol=1e-9)
+
+
+def test_folding_refuses_what_it_would_change() -> None:
+    class Crossed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.utils.skip_init(nn.Conv2d, 1, 1, 3)
+            self.norm = nn.BatchNorm2d(1)
+            nn.init.constant_(self.conv.weight, 0.1), nn.init.zeros_(self.conv.bias)
+            self.norm.running_var.fill_(9.0)
+
+        def forward(self, x):
+            return self.conv(torch.relu(self.norm(x) - 0.1)).flatten(1)
+
+    x = attacknets.digits().x[:2]
+    with pytest.raises(ValueError, match="another order"):
+        folding.folded(Crossed().eval(), x)
+    with pytest.raises(ValueError, match="train mode"):
+        folding.folded(Crossed(), x)

@@ -1,0 +1,140 @@
+"""Cost of the attacks for transfer beside the passes of the network that they cannot do without.
+
+    python benchmarks/transfer.py --rounds 6 --json results/transfer.json
+
+One thread; times are CPU seconds of this process.  Every round measures the bare pass and all
+attacks one after the other, so that a busy machine slows them alike.  With
+torchattacks installed its attacks run beside ours.  See README.md for what the columns mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from intriguing import attacks, models, runtime
+from intriguing.attacks.transfer import Interaction, VarianceTuning, parts
+from intriguing.models import folding
+
+EPS = 8 / 255
+OURS: dict[str, dict] = {
+    "PGD": {},
+    "MI": parts("MI"),
+    "DI": parts("DI"),
+    "TI": parts("TI") | {"kernel": 7},
+    "VR": parts("VR") | {"copies": 3},
+    "VMI": parts("MI") | {"variance": VarianceTuning(3)},
+    "SGM": parts("SGM"),
+    "IR": {"interaction": Interaction(grid=8, samples=2)},
+}
+
+
+def network() -> torch.nn.Module:
+    """ResNet-20 of 32 x 32 colour images with random weights: only its cost matters here."""
+    model = models.resnet.ResNet(channels=3, generator=runtime.generator(0, "init")).eval()
+    for weight in model.parameters():
+        weight.requires_grad_(False)
+    return model
+
+
+def peers(model, steps: int) -> dict[str, Callable]:
+    """The same attacks of torchattacks, where it is installed."""
+    try:
+        import torchattacks
+    except ImportError:
+        return {}
+    shared = {"eps": EPS, "alpha": EPS / 8, "steps": steps}
+    return {
+        "PGD": torchattacks.PGD(model, **shared),
+        "MI": torchattacks.MIFGSM(model, **shared),
+        "DI": torchattacks.DIFGSM(model, **shared),
+        "TI": torchattacks.TIFGSM(model, **shared, decay=1.0, len_kernel=7, diversity_prob=0.0),
+        "VMI": torchattacks.VMIFGSM(model, **shared, N=3),
+    }
+
+
+def seconds(call: Callable) -> tuple[float, object]:
+    """CPU seconds and result of a call."""
+    start = time.process_time()
+    result = call()
+    return time.process_time() - start, result
+
+
+def bare_passes(model, x, y, steps: int) -> None:
+    """`steps` forward and backward passes to the pixels, with the loss."""
+    for _ in range(steps):
+        pixels = x.clone().requires_grad_()
+        loss = F.cross_entropy(model(pixels), y, reduction="sum")
+        torch.autograd.grad(loss, pixels)
+
+
+def race(model, x, y, steps: int, rounds: int) -> dict:
+    """Time over passes x bare pass, by attack and library: one value a round."""
+    runs: dict[tuple[str, str], Callable] = {("pass", ""): lambda: bare_passes(model, x, y, steps)}
+    for name, options in OURS.items():
+        runs[name, "ours"] = lambda o=options: attacks.pgd(model, x, y, eps=EPS, steps=steps, **o)
+    fast = folding.folded(model, x)
+    runs["MI", "ours, folded"] = lambda: attacks.pgd(
+        fast, x, y, eps=EPS, steps=steps, **parts("MI")
+    )
+    runs["SGM", "ours, folded"] = lambda: attacks.pgd(
+        fast, x, y, eps=EPS, steps=steps, **parts("SGM")
+    )
+    for name, attack in peers(model, steps).items():
+        runs[name, "torchattacks"] = lambda a=attack: a(x, y)
+    passes, found = {}, defaultdict(list)
+    for label, run in runs.items():  # warms up, and counts
+        result = run()
+        if label[1] == "ours":
+            passes[label[0]] = int(result.gradients[0])
+    for number in range(rounds):
+        taken = {label: seconds(run)[0] for label, run in runs.items()}
+        unit = taken.pop(("pass", "")) / steps
+        found["pass, ms an image", ""].append(1000 * unit / len(x))
+        for (name, library), spent in taken.items():
+            found[name, library].append(spent / (unit * passes[name]))
+        print(f"round {number + 1} of {rounds} done", flush=True)
+    return {" ".join(filter(None, k)): spread(v) for k, v in found.items()} | {"passes": passes}
+
+
+def spread(values) -> dict:
+    return {"mean": float(np.mean(values)), "least": float(min(values)), "most": float(max(values))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+
+    model = network()
+    x = torch.rand(given.images, 3, 32, 32, generator=runtime.generator(0, "images"))
+    y = attacks.predict(model, x)
+    shown = runtime.describe("cpu")
+    report = {
+        "network": "ResNet-20, 32 x 32 x 3", "images": given.images, "steps": given.steps,
+        "rounds": given.rounds, "machine": f"{shown['processor']}, torch {torch.__version__}",
+        "time over passes x pass": race(model, x, y, given.steps, given.rounds),
+    }  # fmt: skip
+    print(json.dumps(report, indent=1))
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
