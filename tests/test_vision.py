@@ -537,5 +537,7 @@ def test_published_weights_come_from_torchs_cache(
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     torch.save(made.net.state_dict(), folder / Path(member.url).name)
+    before = torch.random.get_rng_state()
     found = vision.network("squeezenet1_1", "IMAGENET1K_V1")
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(found.net.features[0].weight, made.net.features[0].weight)

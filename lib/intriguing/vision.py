@@ -260,7 +260,8 @@ def network(
     if weights in published:
         if classes is not None:
             raise ValueError(f"{weights} fixes the number of classes: leave classes={classes} out")
-        net = _published(name, published[weights])
+        with torch.random.fork_rng(devices=[]):  # it draws weights before it loads them
+            net = _published(name, published[weights])
         normalize = published[weights].transforms()
     else:
         if weights is not None and not Path(weights).is_file():

@@ -49,14 +49,16 @@ def conv_bound(
     weight : (D, C / groups, h, w), as torch keeps it.
     size : height and width of the input.
     stride, padding, dilation, groups : as `torch.nn.Conv2d` takes them.
-    mode : its `padding_mode`.  For "circular" boundaries with an output of size / stride the norm
-        is exact up to `tol`.  "zeros": a bound for every image of this size, not the norm itself.
-        In all other cases the bound without padding is multiplied by the norm of the padding.
+    mode : its `padding_mode`.  "circular": the norm itself, up to `tol`, where the stride divides
+        the size and there are size / stride outputs along each axis.  All else is a bound and not
+        the norm: "zeros", padded or not; fewer circular outputs; "reflect", "replicate" and other
+        circular outputs, where the bound without padding is multiplied by the norm of the padding.
     tol : see `intriguing.spectrum.singular.raised`.
 
     Raises
     ------
-    ValueError : shapes or options that do not belong to a convolution.
+    ValueError : shapes or options that do not belong to a convolution, or more circular or
+        reflected padding than the image has pixels for.
     """
     if weight.ndim != 4 or groups < 1 or weight.shape[0] % groups:
         raise ValueError(
@@ -75,8 +77,11 @@ def conv_bound(
                 f"a window that reaches over {reach + 1} pixels does not fit {n} pixels padded by "
                 f"{p}, or a size, stride or dilation is below 1"
             )
-        if mode == "circular" and 2 * p == reach and n % s == 0:
-            points = n
+        if p > {"circular": n, "reflect": n - 1}.get(mode, p):
+            raise ValueError(f"{mode} padding by {p} asks for more than the image's {n} pixels")
+        around = reach if padding == "same" else 2 * p
+        if mode == "circular" and n % s == 0 and (n + around - reach - 1) // s < n // s:
+            points = n  # some or all of the outputs on the torus
         elif mode == "zeros":
             points = n + p
         else:
@@ -134,7 +139,7 @@ def symbol_norm(
     nu : frequencies along the two axes, in cycles per input pixel; all pairs of them are tried.
     stride, dilation, groups, tol : as in `conv_bound`.
 
-    Frequencies go through in slices, so that memory does not grow with the grid.
+    Rows of frequencies go through in slices: memory grows with the width of the grid alone.
     """
     steps, spread = _pair(stride), _pair(dilation)
     kernel = weight.detach().to(torch.complex128).unflatten(0, (groups, -1))  # (g, D/g, C/g, h, w)

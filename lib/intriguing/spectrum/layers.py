@@ -23,8 +23,8 @@ def layer_bound(layer: nn.Module, shape: Shape) -> float:
 
     Known are Linear and Conv2d; ReLU, ReLU6, LeakyReLU, Sigmoid and Tanh; MaxPool2d, AvgPool2d and
     AdaptiveAvgPool2d; BatchNorm, LocalResponseNorm and Normalize; Dropout, Flatten and Identity.
-    L is the least such number but for zero-padded convolutions (see `conv_bound`) and
-    LocalResponseNorm.  Others are added with
+    L is the least such number but for LocalResponseNorm and for all convolutions that are not
+    circular (see `conv_bound`), of which it is a bound.  Others are added with
     ``register_layer(Type, lambda layer, shape: number)``.
 
     Parameters
@@ -48,6 +48,11 @@ def _bound(layer: nn.Module, shape: Shape) -> float:
 
 
 register_layer = _bound.register
+
+
+def is_known(kind: type[nn.Module]) -> bool:
+    """Say whether a constant was given for this very type; what it inherits does not count."""
+    return kind in _bound.registry
 
 
 @_bound.register(nn.Identity)
@@ -77,7 +82,7 @@ def _linear(layer: nn.Linear, shape: Shape) -> float:
 
 @_bound.register
 def _conv(layer: nn.Conv2d, shape: Shape) -> float:
-    """A bound, exact for circular padding; see `conv_bound`."""
+    """A bound, exact for as many circular outputs as size / stride; see `conv_bound`."""
     return conv_bound(
         layer.weight, shape[-2:], stride=layer.stride, padding=layer.padding,
         dilation=layer.dilation, groups=layer.groups, mode=layer.padding_mode,
@@ -109,6 +114,8 @@ def _max_pool(layer: nn.MaxPool2d, shape: Shape) -> float:
     """
     options = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     won = _per_axis(F.max_pool1d, layer, options, shape)  # a lit pixel wins all its windows
+    if not all(axis.isfinite().all() for axis in won):
+        raise ValueError(f"a window of {layer} lies wholly in the padding of {tuple(shape)}")
     return math.sqrt(math.prod(float(axis.sum(1).max()) for axis in won))
 
 

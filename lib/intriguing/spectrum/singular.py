@@ -48,18 +48,20 @@ def raised(bound: float, matrices: Tensor, tol: float = TOL) -> float:
     """
     if not matrices.isfinite().all():
         raise ValueError("a weight is NaN or infinite: there is no norm to bound")
+    if not matrices.any():
+        return bound
     if not 1e-10 <= tol <= 1:
         raise ValueError(f"tol must lie in [1e-10, 1], not {tol}: float64 proves no less")
+    scale = max(bound, float(matrices.abs().max()))  # squares of what is left do not overflow
+    held, bound, matrices = bound, bound / scale, matrices / scale
     wide = matrices.shape[-1] > matrices.shape[-2]
     gram = matrices @ matrices.mH if wide else matrices.mH @ matrices  # (F, k, k)
     steps, few = _STEPS, _FEW
     while len(gram := gram[~_below(gram, bound)]):
         likely = gram.flatten(1).norm(dim=1).topk(min(few, len(gram))).indices
         found = float(_largest_eigenvalue(gram[likely], steps).max()) ** 0.5
-        if found == 0:
-            return bound  # nothing but zeros is left
         bound, steps, few = max(found, bound) * (1 + tol / 2), 2 * steps, 2 * few
-    return bound
+    return held if steps == _STEPS else bound * scale
 
 
 def _below(gram: Tensor, bound: float) -> Tensor:
