@@ -1,6 +1,7 @@
 r"""Projected gradient ascent, and the attacks for transfer that are made of it and of parts.
 
-One step from x_adv, of which every line but the first and the last is a part that may be left out:
+One step from x_adv, of which every line but the first and the last is a part that may be left
+out::
 
     g = mean over copies of grad loss(h(view(x_adv)), y)     views: VR, DI; h: SGM, ensembles
     g = g + v                                                variance tuning: VMI
@@ -68,7 +69,7 @@ def pgd(
 ) -> AttackResult:
     """Raise the loss of each image by steps within a ball around it (Madry et al. 2018), and more.
 
-    Alone it is PGD.  The attacks of `parts` are its arguments: pgd(..., **parts("MI+VR+IR")).
+    Alone it is PGD.  The attacks of `parts` are its arguments: ``pgd(..., **parts("MI+VR+IR"))``.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class Ball(Protocol):
 
 
 class Linf:
-    """max |x_adv - x| <= eps; the direction is the sign of the gradient."""
+    """No number changes by more than eps; the direction is the sign of the gradient."""
 
     def __init__(self, x: Tensor, eps: float) -> None:
         self.x, self.pixel = x, eps
@@ -44,7 +44,7 @@ class Linf:
 
 
 class L2:
-    """||x_adv - x||_2 <= eps; the direction is the gradient over its own norm."""
+    """The norm of x_adv - x is at most eps; the direction is the gradient over its own norm."""
 
     def __init__(self, x: Tensor, eps: float) -> None:
         self.x = x

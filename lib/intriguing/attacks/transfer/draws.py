@@ -43,12 +43,12 @@ class Draws:
         self._calls = 0
 
     def uniform(self, *shape: int) -> Tensor:
-        """Draw (N, *shape) numbers evenly from [0, 1): multiples of 2^-24."""
+        """Draw numbers of `shape` for each row evenly from [0, 1): multiples of 2^-24."""
         bits = self._bits(math.prod(shape))
         return _fraction(_down(bits, 40), self._dtype).view(-1, *shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """Draw (N, *shape) numbers from N(0, 1), by Box and Muller (1958)."""
+        """Draw numbers of `shape` for each row from N(0, 1), by Box and Muller (1958)."""
         count = math.prod(shape)
         bits = self._bits((count + 1) // 2)
         radius = _fraction(_down(bits, 40) + 1, self._dtype).log_().mul_(-2).sqrt_()
