@@ -325,6 +325,13 @@ def test_the_sign_is_right(method, weight) -> None:
     assert (reduced < plain).float().mean() > 0.7 and (alone < plain).float().mean() > 0.8
 
 
+def test_at_the_image_itself_there_is_no_interaction_to_ascend() -> None:
+    model, x, y = problem(F64, n=4)
+    at_zero = GRID7.gradient(model, x, y, torch.zeros_like(x), seed=0)
+    beside = GRID7.gradient(model, x, y, torch.full_like(x, 0.1), seed=0)
+    assert at_zero.abs().max() < 1e-13 < 1e-3 < beside.abs().max()
+
+
 # -- smoothing, views, draws ----------------------------------------------------------------------
 
 

@@ -18,6 +18,10 @@ class Interaction:
     `intriguing.interactions`.  Its sign matters: a plus makes the attack *raise* the interaction.
     The coalitions of a step are shared by all images of a batch.
 
+    The interaction is of second order in delta: at delta = 0 its gradient is zero but for rounding,
+    so the interaction alone wants a random start.  Beside the mean over copies (VR) the weight is
+    the authors' lambda divided by the copies, since their code sums the loss over them.
+
     Attributes
     ----------
     weight : lambda; inf ascends minus the interaction alone.  The authors' commands: 1.  It is
