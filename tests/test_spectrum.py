@@ -543,6 +543,7 @@ def through_a_weight(net: Graph, x: Tensor) -> Tensor:
     return h
 
 
+@pytest.mark.filterwarnings("ignore:This overload of add is deprecated")
 @pytest.mark.parametrize(("path", "words"), [
     (lambda net, x: torch.add(x, other=net.two(x)), "add with other operands than two"),
     (lambda net, x: torch.add(input=x, other=net.two(x)), "add with other operands than two"),
