@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from intriguing import data, models, runtime, store, zoo
+from intriguing import attacks, data, models, runtime, store, zoo
 from intriguing.training import ARMS, fit_minibatch, objectives, pools, state
 
 NUMBERS = {"epochs": 3, "batch": 50, "lr": 1e-2}
@@ -100,6 +100,22 @@ def test_targets(half_trained, images):
     assert (likeliest == probability.argmax(1)).all()
     random = training(images)._targets(half_trained, x, y)
     assert (random != y).all() and len(((random - y) % 10).unique()) == 9
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_gaussian_entries_stay_in_the_box_at_the_size_of_the_adversarial_change(
+    half_trained, images, level
+):
+    options = {"sizes": {level: 50}, "gaussian": True, "target": "likeliest"}
+    trained, _ = refreshed(images, half_trained, **options)
+    (pool,) = trained.pools
+    assert pool.h.min() >= 0 and pool.h.max() <= 1
+    at = pools.outputs(half_trained, images[0], level)[pool.image]
+    part = half_trained.above(level)
+    aim = trained._targets(part, at, pool.y)
+    found = attacks.lbfgs(part, at, pool.y, target=aim, **pools.LOOSE)
+    torch.testing.assert_close((pool.h - at).flatten(1).norm(dim=1), found.l2, rtol=1e-3, atol=0)
+    assert (part(pool.h).argmax(1) == pool.y).double().mean() > 0.7  # noise seldom fools
 
 
 def test_a_pool_grows_to_its_size_and_then_replaces_random_entries():
@@ -284,6 +300,11 @@ def test_arms_share_their_start_and_differ_in_the_end():
     assert len(set(keys)) == len(keys)
     updates = {arm: info["iterations"] for arm, info in ends.items()}
     assert set(updates.values()) == {30}  # the same number in every arm, at equal epochs
+
+
+def test_pools_begin_as_plain_training_does():
+    first = {arm: zoo.get(small(arm, epochs=1, lr=1e-2), device="cpu") for arm in ("decay", "all")}
+    assert first["decay"].zoo_info["sha256"] == first["all"].zoo_info["sha256"]  # pools come later
 
 
 def test_every_arm_spends_the_same_updates_and_longer_more():

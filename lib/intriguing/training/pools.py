@@ -4,8 +4,9 @@ The pool of layer l holds pairs (h', y): h' is the least change of h_l(x), the l
 training image x of class y, that takes the layers above to another class. Layer 0 is the image
 itself. A random part of each pool is replaced before every epoch.
 
-Training alternates. An update of phase l fits the layers above l to clean h_l(x) and to entries of
-pool l, both under their true labels, and leaves the layers below as they are; phase 0 trains all.
+Training takes turns. An update of turn l fits the whole network to clean images and the layers
+above l to entries of pool l, all under their true labels; an entry does not move the layers below
+it. (The paper may have left the lower layers alone altogether; `arms` tells what that did.)
 
 The paper gives no sizes, no rates and no order of the phases, and does not say whether entries
 follow the layers below them. Here they do not: an entry is a point of the layer's space and grows
@@ -171,7 +172,7 @@ class PoolTraining:
         self.generator.set_state(tree["generator"])
 
     def _make(self, model: MLP, level: int) -> tuple[attacks.AttackResult, Tensor, Tensor] | None:
-        """Attack the part above a layer at images that it gets right, with random wrong targets."""
+        """Attack the part above a layer at images that it gets right, towards wrong classes."""
         candidates = torch.randperm(len(self.x), generator=self.generator)[: 2 * self.fresh]
         candidates = candidates.to(self.x.device)
         with runtime.eval_mode(model.above(level)) as part:
@@ -182,8 +183,8 @@ class PoolTraining:
             h, y = h[right], y[right]
             found = attacks.lbfgs(part, h, y, target=self._targets(part, h, y), **LOOSE)
         if self.gaussian:
-            noisy = changes.gaussian_like(h, found.x_adv, generator=self.generator)
-            found = replace(found, x_adv=noisy.clamp(0, 1))
+            noisy = changes.gaussian_in_box(h, found.x_adv, generator=self.generator)
+            found = replace(found, x_adv=noisy)
         return found, y, candidates[right]
 
     def _targets(self, part: MLP, h: Tensor, y: Tensor) -> Tensor:
