@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from intriguing import attacks, models, runtime
+from intriguing.attacks import transfer
 from intriguing.attacks.transfer import Interaction, VarianceTuning, parts
 from intriguing.models import folding
 
@@ -84,11 +85,11 @@ def race(model, x, y, steps: int, rounds: int) -> dict:
     fast = folding.folded(model, x)
     runs: dict[tuple[str, str], Callable] = {}
     for name, options in OURS.items():
-        runs[name, "ours"] = lambda o=options: attacks.pgd(
+        runs[name, "ours"] = lambda o=options: transfer.pgd(
             model, x, y, **{"eps": EPS, "steps": steps, **o}
         )
     for name in ("MI", "SGM"):
-        runs[name, "ours, folded"] = lambda o=OURS[name]: attacks.pgd(
+        runs[name, "ours, folded"] = lambda o=OURS[name]: transfer.pgd(
             fast, x, y, eps=EPS, steps=steps, **o
         )
     for name, attack in peers(model, steps).items():

@@ -2,8 +2,6 @@
 
 import copy
 import math
-import subprocess
-import sys
 
 import attacknets
 import pytest
@@ -180,13 +178,6 @@ def test_parts_join() -> None:
         parts("MI+HybridR")
     with pytest.raises(ValueError, match="twice"):
         parts("HybridIR+MI")
-
-
-@pytest.mark.parametrize("first", ["intriguing.attacks", "intriguing.interactions"])
-def test_either_package_may_be_imported_first(first) -> None:
-    program = f"import {first}; from intriguing.attacks import parts; print(parts('IR'))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "interaction" in done.stdout, done.stderr
 
 
 # -- rows, balls, refusals ------------------------------------------------------------------------

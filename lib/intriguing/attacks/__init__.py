@@ -1,11 +1,14 @@
-"""Attacks: pure functions over (model, pixels, labels), one family a file."""
+"""Attacks: pure functions over (model, pixels, labels), one family a file.
+
+Those made to transfer have a door of their own, `attacks.transfer`: they build on `interactions`,
+which builds on this package.
+"""
 
 from .common import AttackResult, check_inputs, predict
 from .lbfgs import global_c, lbfgs
 from .targets import TARGET_MODES, linearised, targets
-from .transfer import Ensemble, Interaction, parts, pgd
 
 __all__ = [
-    "TARGET_MODES", "AttackResult", "Ensemble", "Interaction", "check_inputs", "global_c", "lbfgs",
-    "linearised", "parts", "pgd", "predict", "targets",
+    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "linearised", "predict",
+    "targets",
 ]  # fmt: skip

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-# Modules, not names: `games` takes the checks of its input from `attacks`, so that either package
-# may be the first to be imported, and here the other is complete only when it is used.
 from intriguing.interactions import games, mean
 
 
