@@ -160,9 +160,9 @@ def test_the_scorecard_shows_each_claim_and_counts_verdicts(tmp_path):
     found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
     assert "**Not reproduced:** B | is small. (paper 0.062, ours 0.250 [0.200, 0.300]" in found
     assert page == claims.scorecard_markdown(listed, tmp_path)
-    for line in page.splitlines():
-        if line.startswith("|"):
-            assert line.replace("\\|", "").count("|") == 8
+    for part, bars in ((found, 6), (page.replace(found, ""), 8)):  # every row is as wide as its head
+        rows = [line for line in part.splitlines() if line.startswith("|")]
+        assert rows and {line.replace("\\|", "").count("|") for line in rows} == {bars}
 
 
 def test_a_changed_or_smoke_run_gives_no_verdict(tmp_path):
@@ -182,6 +182,18 @@ def test_the_findings_fit_on_a_screen_and_hide_no_failure(tmp_path):
     found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
     assert found.count("- **Reproduced:** G") == 7 and "13 more claims" in found
     assert all(f"B{i} fails" in found for i in range(5))
+    assert "| 20 | 0 | 5 | 0 |" in found
+
+
+def test_more_failures_than_a_screen_are_counted_by_chapter(tmp_path):
+    bad = [entry(id=f"bad{i}", record="b", statement=f"B{i} fails.") for i in range(13)]
+    other = [entry(id="other", chapter="03-other", statement="Not run.")]
+    write_record(tmp_path, record(0.060, 0.064), record(0.2, 0.3, name="b"))
+    page = claims.scorecard_markdown(load(tmp_path, *bad, *other), tmp_path)
+    found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
+    assert "B0 fails" not in found and "**13 not reproduced**" in found
+    assert "| 0 | 0 | 13 | 0 |" in found and "| `03-other` | 0 | 0 | 0 | 1 |" in found
+    assert page.count("fails.") == 13  # the scorecard's table names them all
 
 
 def test_a_book_without_claims_has_a_page(tmp_path):
