@@ -160,7 +160,7 @@ def test_the_scorecard_shows_each_claim_and_counts_verdicts(tmp_path):
     found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
     assert "**Not reproduced:** B | is small. (paper 0.062, ours 0.250 [0.200, 0.300]" in found
     assert page == claims.scorecard_markdown(listed, tmp_path)
-    for part, bars in ((found, 6), (page.replace(found, ""), 8)):  # every row is as wide as its head
+    for part, bars in ((found, 6), (page.replace(found, ""), 8)):  # each as wide as its head
         rows = [line for line in part.splitlines() if line.startswith("|")]
         assert rows and {line.replace("\\|", "").count("|") for line in rows} == {bars}
 
