@@ -78,3 +78,32 @@ def test_scatter_panels_leave_out_only_what_a_logarithm_cannot_show():
     assert figure.axes[0].get_xscale() == "log"
     assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] * 3
     assert diagonal.get_xdata().tolist() == diagonal.get_ydata().tolist() == [0.1, 2.0]
+
+
+def test_signed_maps_are_white_at_zero_and_as_dark_either_way():
+    rows = [[np.array([[0.0, -2.0], [1.0, 2.0]]), np.zeros((2, 2))]]
+    figure = plots.signed_maps(rows, row_labels=["a"], column_labels=["x", "y"])
+    first, second = (ax.images[0] for ax in figure.axes)
+    assert first.get_clim() == (-2, 2)
+    white = first.cmap(first.norm(0.0))
+    assert min(white) > 0.95
+    assert second.cmap(second.norm(0.0)) == white
+    assert "2" in figure.axes[0].get_xlabel()
+    wider = plots.signed_maps(rows, limits=[[4.0, None]]).axes[0].images[0]
+    assert wider.get_clim() == (-4, 4)
+
+
+def test_curves_draw_value_and_interval_and_keep_a_series_its_colour():
+    panels = {"p": {"a": {1: (0.5, 0.25, 1.0), 10: (0.25, 0.25, 0.5)}, "b": {1: (1.0, 1.0, 1.0)}},
+              "q": {"b": {10: (2.0, 1.0, 3.0)}}}  # fmt: skip
+    figure = plots.curves(panels, xlabel="x", ylabel="y", log="x", reference=1)
+    p, q = figure.axes[:2]
+    assert p.get_xscale() == "log" and p.get_yscale() == "linear"
+    line, _, (bars,) = p.containers[0].lines
+    assert line.get_ydata().tolist() == [0.5, 0.25]
+    assert [s[:, 1].tolist() for s in bars.get_segments()] == [[0.25, 1.0], [0.25, 0.5]]
+    assert q.containers[0].lines[0].get_color() == p.containers[1].lines[0].get_color()
+    assert p.get_ylabel() == "y" and p.get_xlabel() == "x"
+    too_many = {"p": {str(k): {1: (1.0, 1.0, 1.0)} for k in range(9)}}
+    with pytest.raises(ValueError, match="9 series"):
+        plots.curves(too_many, xlabel="", ylabel="")

@@ -236,3 +236,83 @@ def heat_map(
     ax.spines[:].set_visible(False)
     figure.colorbar(image, ax=ax, label=label)
     return figure
+
+
+def signed_maps(
+    rows: Sequence[Sequence[np.ndarray]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    limits: Sequence[Sequence[float | None]] | None = None,
+    size: float = 1.3,
+) -> Figure:
+    """Matrices of either sign, orange above zero and purple below, white at zero.
+
+    limits : the size of number that is darkest, for each matrix, written beside it; None: its own
+        largest.  A matrix of zeros stays white.
+    """
+    height, width = len(rows), max(len(row) for row in rows)
+    figure, axes = _figure(height, width, (size * width + 1.2, (size + 0.25) * height + 0.2))
+    for i, row in enumerate(rows):
+        for j, matrix in enumerate(row):
+            ax, given = axes[i, j], limits[i][j] if limits else None
+            most = float(np.abs(matrix).max()) if given is None else given
+            ax.imshow(matrix, cmap="PuOr_r", vmin=-(most or 1), vmax=most or 1,
+                      interpolation="nearest")  # fmt: skip
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(f"\u00b1{most:.2g}", fontsize=7.5, labelpad=2)
+            if i == 0 and column_labels:
+                ax.set_title(column_labels[j], fontsize=8, pad=4)
+            if j == 0 and row_labels:
+                ax.set_ylabel(row_labels[i], rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    reference: float | None = None,
+    reference_label: str = "",
+    columns: int = 3,
+) -> Figure:
+    """Lines with intervals: `panels[panel][series] = {x: (value, low, high)}`.
+
+    log : axes on a logarithmic scale, "x", "y" or "xy".  reference : a horizontal line.
+    The series of a name have one colour and marker in all panels.
+
+    Raises ValueError for more series than there are colours and markers to tell apart.
+    """
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    if len(names) > len(MARKERS):
+        raise ValueError(f"{len(names)} series, but only {len(MARKERS)} can be told apart")
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, (7.6, 2.6 * rows + 0.5), sharex=True, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (panel, series) in zip(axes.flat, panels.items(), strict=False):
+        if reference is not None:
+            ax.axhline(reference, color="#444444", linewidth=1, linestyle="--",
+                       label=reference_label)  # fmt: skip
+        for name, points in series.items():
+            k, at = names.index(name), np.array(list(points))
+            value, low, high = np.array(list(points.values())).T
+            ax.errorbar(at, value, yerr=[value - low, high - value], fmt=MARKERS[k] + "-",
+                        color=COLOURS[k], markersize=4, linewidth=1, label=name)  # fmt: skip
+        ax.set(title=panel, **{f"{axis}scale": "log" for axis in log})
+        ax.title.set_fontsize(9)
+        ax.grid(alpha=0.25)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    for column in axes.T:
+        last = [ax for ax in column if ax.get_visible()][-1]
+        last.tick_params(labelbottom=True)
+        last.set_xlabel(xlabel)
+    found = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(),
+                                                              strict=True) if label}  # fmt: skip
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3, fontsize=7.5,
+                  frameon=False)  # fmt: skip
+    return figure
