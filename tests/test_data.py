@@ -168,6 +168,10 @@ def test_the_committed_table_is_sound() -> None:
         assert bool(source.file) == (len(source.sha256) == 64)
     assert [row["name"] for row in data.status()] == list(known)
     assert data.status()[0]["here"] and not data.status()[0]["missing"]
+    for source in known.values():
+        places = [folder / source.file for folder in (BOOK / "data", PACK) if source.file]
+        sizes = {path.stat().st_size for path in places if path.is_file()}
+        assert source.bytes > 0 and sizes <= {source.bytes}
 
 
 @pytest.mark.skipif(not (PACK / "mnist.npz").is_file(), reason="INTRIGUING_DATA has no mnist.npz")
@@ -316,6 +320,17 @@ def test_parts_of_a_split_are_disjoint_and_complete() -> None:
     assert not torch.equal(data.load("mnist-5k", "train[:50%]@1").x, first.x)
     assert torch.equal(data.load("mnist-5k", "train[:2000]@0").x, first.x)
     assert len(data.load("mnist-5k", "train[500:75%]@0", n=100)) == 100
+
+
+def test_images_are_counted_without_reading_them() -> None:
+    for split in ("test", "train[:50%]@0", "train[3900:]@1", "train[:17]@0"):
+        assert data.count("mnist-5k", split) == len(data.load("mnist-5k", split))
+    assert data.count("mnist-5k", "train", n=12) == 12
+    assert data.count("svhn", "train[25%:]@3") == 73257 - round(73257 / 4)
+    with pytest.raises(UserError, match="no data set 'minst'.*did you mean"):
+        data.count("minst", "train")
+    with pytest.raises(ValueError, match="no split 'trian'"):
+        data.count("mnist-5k", "trian[:50%]@0")
 
 
 @pytest.mark.parametrize("split, message", [

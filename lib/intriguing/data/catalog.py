@@ -19,6 +19,7 @@ class Source:
 
     splits : images in each split.  file, sha256 : the container that is looked for first.
     torchvision : the set's class in torchvision.datasets, which can download it; or "".
+    bytes : size of the container, or of what is downloaded; 0 where it is not known.
     class_names : name of each label; "" entries never occur; empty: the container has names.
     content : split -> sha256 of the decoded pixels and labels, where they are exact.
     """
@@ -32,6 +33,7 @@ class Source:
     file: str = ""
     sha256: str = ""
     torchvision: str = ""
+    bytes: int = 0
     class_names: tuple[str, ...] = ()
     content: dict[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""

@@ -108,6 +108,28 @@ def load(
     return Dataset(pixels, torch.from_numpy(y.copy()), names, digest, shown, whole)
 
 
+def count(name: str, split: str, n: int | None = None) -> int:
+    """Return how many images `load` would give, from `data/sources.toml` alone: it reads no image.
+
+    Raises
+    ------
+    ValueError : a split that does not exist or holds no image.
+    UserError : no known data set has that name.
+    """
+    known = catalog.sources()
+    if name not in known:
+        raise UserError(f"there is no data set {name!r}: {nearest(name, known)}")
+    whole, cut = _parse_part(split)
+    if whole not in known[name].splits:
+        raise ValueError(f"{name!r} has no split {whole!r}: {nearest(whole, known[name].splits)}")
+    if n is not None:
+        return n
+    start, stop = 0, known[name].splits[whole]
+    if cut is not None:
+        start, stop = _ends(cut, stop, f"{name} ({split})")
+    return stop - start
+
+
 def _parse_part(split: str) -> tuple[str, tuple[str, str, int] | None]:
     """Take "train[:50%]@0" apart into "train" and ("", "50%", 0); a plain split has no part."""
     match = _PART.fullmatch(split)
@@ -121,12 +143,18 @@ def _parse_part(split: str) -> tuple[str, tuple[str, str, int] | None]:
 def _part(decoded: Decoded, cut: tuple[str, str, int], shown: str) -> Decoded:
     """Return the slice of a seeded permutation of the images."""
     count = len(decoded.y)
+    start, stop = _ends(cut, count, shown)
+    rows = np.random.RandomState(cut[2]).permutation(count)[start:stop]
+    return Decoded(decoded.x[rows], decoded.y[rows], decoded.classes, in_order=True)
+
+
+def _ends(cut: tuple[str, str, int], count: int, shown: str) -> tuple[int, int]:
+    """Return the ends of a slice of `count` images."""
     start, stop = (_position(text, count, shown) for text in cut[:2])
     start, stop = start or 0, count if stop is None else stop
     if not start < stop <= count:
         raise ValueError(f"{shown} would hold no image, or more than the {count} there are.")
-    rows = np.random.RandomState(cut[2]).permutation(count)[start:stop]
-    return Decoded(decoded.x[rows], decoded.y[rows], decoded.classes, in_order=True)
+    return start, stop
 
 
 def _position(text: str, count: int, shown: str) -> int | None:
