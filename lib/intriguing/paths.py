@@ -1,11 +1,13 @@
 """The one module that knows folders.  Every function computes a path; none creates anything.
 
 Environment variables move a folder: INTRIGUING_ROOT (the book), INTRIGUING_DATA (an extra place to
-look for data sets), INTRIGUING_CACHE (decoded arrays), INTRIGUING_ZOO (trained networks) and
-INTRIGUING_RESULTS (results of the chapter that is running; set by the runner).
+look for data sets), INTRIGUING_CACHE (decoded arrays), INTRIGUING_ZOO (trained networks),
+INTRIGUING_SLOTS (locks of this machine's GPUs) and INTRIGUING_RESULTS (results of the chapter that
+is running; set by the runner).
 """
 
 import os
+import platform
 from pathlib import Path
 
 from intriguing.errors import UserError
@@ -61,6 +63,15 @@ def cache_dir() -> Path:
 def zoo_dir() -> Path:
     """Return the store of trained networks."""
     return _from_environment("INTRIGUING_ZOO") or root() / "_build" / "zoo"
+
+
+def slots_dir() -> Path:
+    """Return the folder of the locks that share out this machine's GPUs, see `slots`.
+
+    One for each machine: a clone on a disk that several machines see must not mix up their GPUs.
+    """
+    own = platform.node() or "this-machine"
+    return _from_environment("INTRIGUING_SLOTS") or root() / "_build" / "slots" / own
 
 
 def build_dir(profile: str) -> Path:
