@@ -156,13 +156,26 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                      metavar=("NAME", "VALUE"),
                      help="change one parameter, as in -p n_images 200 or -p eps 8/255; may be "
                           "repeated; `intriguing list CHAPTER` shows names and types")
+    one.add_argument("--if-needed", action="store_true",
+                     help="leave alone a page that is up to date with all it is made from")
     one._negative_number_matcher = re.compile(r"-[\d.]")  # argparse takes -1e-3 for an option
     _device(one)
 
     one = _command(under, made, "build", book.build, "render the book as HTML",
                    "Without --profile, renders what is published and executes nothing. With it, "
-                   "first executes the chapters that are missing or stale at that profile.")
+                   "first trains the networks and executes the chapters that are missing or stale "
+                   "at that profile, several at a time; call it again after whatever stopped it.")
     _profile(one, default=None)
+    one.add_argument("-j", "--jobs", type=_positive, metavar="N",
+                     help="jobs at a time (default: one a GPU, or 2 on CPUs)")
+    one.add_argument("--gpus", type=_positive, metavar="N",
+                     help="share out this many GPUs among the jobs")
+    one.add_argument("--cluster", metavar="NAME",
+                     help="hand the jobs to a cluster: slurm, or another of workflow/profiles")
+    one.add_argument("--dry-run", action="store_true",
+                     help="say what would run, and what it costs; run nothing")
+    one.add_argument("--pages-only", action="store_true",
+                     help="render what has been run at the profile, run nothing")
     _device(one)
 
     one = _command(under, made, "publish", book.publish, "execute chapters into the book",
@@ -198,6 +211,9 @@ def _zoo_commands(under: Any, made: dict[str, _Parser]) -> None:
                      help="training seeds (default: 0)")
     one.add_argument("--decay", choices=("calibrated", "literal"), default="calibrated",
                      help="reading of the weight decay (default: %(default)s)")
+    one.add_argument("--chapter", help="the networks that a chapter declares, instead of names")
+    _profile(one, default="smoke")
+    one.add_argument("--key", help="of a chapter's networks, the one with this key")
     _device(one)
 
 
@@ -220,6 +236,14 @@ def _profile(parser: _Parser, default: str | None, required: bool = False) -> No
     parser.add_argument("--profile", default=default, required=required,
                         help="scale of the run: smoke, cpu, gpu, paper"
                              + (f" (default: {default})" if default else ""))
+
+
+def _positive(text: str) -> int:
+    """Read a count from the command line."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"a count is 1 or more, not {text}")
+    return value
 
 
 def _device(parser: _Parser) -> None:

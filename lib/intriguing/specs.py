@@ -209,11 +209,14 @@ def resolve(spec: Spec) -> Spec:
     return replace(spec, data_sha256=digest or data.load(spec.dataset, spec.split, n=spec.n).sha256)
 
 
-def encoder(spec: Spec) -> Spec:
-    """Return the spec of the autoencoder that an "ae400-10" network is built on.
+def base(spec: Spec) -> Spec | None:
+    """Return the spec of the network that `spec` is built on, or None.
 
-    Both readings of the weight decay share it, since the paper states decay for the softmax only.
+    "ae400-10" is built on an autoencoder.  Both readings of the weight decay share it, since the
+    paper states decay for the softmax only.
     """
+    if spec.architecture != "ae400-10":
+        return None
     names = ("epochs", "batch", "lr", "rho", "beta", "ae_decay")
     numbers = tuple((name, value) for name, value in spec.numbers if name in names)
     return replace(spec, architecture="ae400", objective="sparse-autoencoder", numbers=numbers)

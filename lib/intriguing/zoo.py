@@ -5,24 +5,27 @@ reported and rebuilt; a training that was killed resumes where it last saved.  T
 themselves are `store`'s business, the trainings `training.jobs`'.
 """
 
+import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from intriguing import data, models, paths, runtime, store
 from intriguing.errors import UserError
-from intriguing.specs import Spec, convnet, encoder, pools, resolve, szegedy
+from intriguing.specs import Spec, base, convnet, pools, resolve, szegedy
 from intriguing.training import state
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 
 __all__ = [
-    "Spec", "convnet", "ensure", "get", "info", "list", "pools", "remove", "resolve", "szegedy",
-    "verify",
+    "Spec", "base", "convnet", "ensure", "get", "info", "list", "pools", "remove", "resolve",
+    "szegedy", "verify",
 ]  # fmt: skip
 
 
@@ -48,11 +51,16 @@ def get(
     nn.Module : with the attribute `zoo_info`, the sidecar: key, sha256, spec, train_error and
         test_error (fractions), iterations, evaluations, loss, grad_max, seconds, stop_reason, ...
 
+    Raises
+    ------
+    UserError : a chapter that runs at smoke asks for a network that it does not declare.
+
     Warns
     -----
     UserWarning : the stored file was damaged and the network was trained again.
     """
     spec = resolve(spec)
+    _hold_to_declaration(spec)
     chosen = _device(device)
     record, tensors = _obtain(spec, chosen, log, save_every)
     model = models.build(spec.architecture)
@@ -73,6 +81,7 @@ def ensure(
     wanted = [resolve(spec) for spec in specs]
     records = []
     for number, spec in enumerate(wanted, 1):
+        _hold_to_declaration(spec)
         said = None if log is None else _prefixed(log, f"[{number}/{len(wanted)}] {spec.label}: ")
         records.append(_obtain(spec, chosen, said, save_every)[0])
     return tuple(records)
@@ -129,6 +138,27 @@ def remove(key: str) -> str:
     return matches[0]
 
 
+def _hold_to_declaration(spec: Spec) -> None:
+    """Complain of a network that the running chapter does not declare.
+
+    INTRIGUING_NETWORKS, set by the runner, names a file with the chapter, its keys, and whether a
+    network beside them is an error or a warning.
+    """
+    listed = os.environ.get("INTRIGUING_NETWORKS")
+    if not listed:
+        return
+    allowed = json.loads(Path(listed).read_text(encoding="utf-8"))
+    if spec.key in allowed["keys"]:
+        return
+    text = (
+        f"{allowed['chapter']} asks the zoo for {spec.label}, which its cells tagged 'networks' "
+        "do not declare: add the spec there, so that the workflow can train it beforehand"
+    )
+    if allowed["strict"]:
+        raise UserError(text)
+    warnings.warn(text, stacklevel=3)
+
+
 def _device(device: torch.device | str | None) -> torch.device:
     return device if isinstance(device, torch.device) else runtime.device(device or "auto")
 
@@ -166,9 +196,9 @@ def _train(
     spec: Spec, device: torch.device, say: Log, save_every: float, rebuilt: str | None
 ) -> tuple[dict, dict[str, Tensor]]:
     """Train, measure and store one network; the caller holds the lock."""
-    base = None
-    if spec.architecture == "ae400-10":
-        base = get(encoder(spec), device=device, log=say, save_every=save_every)
+    below, start = base(spec), None
+    if below is not None:
+        start = get(below, device=device, log=say, save_every=save_every)
     images = data.load(spec.dataset, spec.split, n=spec.n)
     _check_images(spec, images)
     store.sweep(spec.key)
@@ -178,7 +208,7 @@ def _train(
         seed=spec.seed,
         x=images.x.to(device),
         y=images.y.to(device),
-        base=base,
+        base=start,
         resume=_resumable(spec.key, say),
         save=_saver(spec.key, save_every),
         log=say,
@@ -188,8 +218,8 @@ def _train(
     record = {
         "label": spec.label,
         "spec": asdict(spec),
-        "base": None if base is None else base.zoo_info["key"],
-        "base_seconds": None if base is None else base.zoo_info["seconds"],
+        "base": None if start is None else start.zoo_info["key"],
+        "base_seconds": None if start is None else start.zoo_info["seconds"],
         "rebuilt": rebuilt,
         "resumed": request.resume is not None,
         "environment": runtime.describe(device),

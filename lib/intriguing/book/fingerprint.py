@@ -8,6 +8,7 @@ any code.
 
 import ast
 import copy
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -149,23 +150,41 @@ def module_hashes(nb: Mapping[str, Any], package: Path | None = None) -> dict[st
     ----------
     package : the folder of the package; None: the one this file belongs to.
     """
+    return {name: digest for name, (_, digest) in _modules(nb, package).items()}
+
+
+def module_files(nb: Mapping[str, Any], package: Path | None = None) -> list[Path]:
+    """Return the files of the modules that `module_hashes` looks at."""
+    return [file for file, _ in _modules(nb, package).values()]
+
+
+def _modules(nb: Mapping[str, Any], package: Path | None = None) -> dict[str, tuple[Path, str]]:
+    """Return {module: (file, hash)} for what a notebook imports of ours, sorted by name."""
     base = Path(__file__).resolve().parents[1] if package is None else Path(package)
     todo: list[str] = []
     for cell in code_cells(nb):
         tree = _parse(source_of(cell))
         if isinstance(tree, ast.Module):
             todo += _imports(tree, "", base)
-    hashes: dict[str, str] = {}
+    found: dict[str, tuple[Path, str]] = {}
     while todo:
         name = todo.pop()
         file = _file(name, base)
-        if name in hashes or file is None:
+        if name in found or file is None:
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        here = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        todo += _imports(tree, here, base)
-        hashes[name] = _digest(_tree_text(_without_docstrings(tree)))
-    return dict(sorted(hashes.items()))
+        digest, imports = _module(name, file, file.read_text(encoding="utf-8"), base)
+        todo += imports
+        found[name] = file, digest
+    return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=512)  # chapters share most modules
+def _module(name: str, file: Path, text: str, base: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the hash of a module's code without docstrings, and what it imports of ours."""
+    tree = ast.parse(text)
+    here = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    imports = tuple(dict.fromkeys(_imports(tree, here, base)))
+    return _digest(_tree_text(_without_docstrings(tree))), imports
 
 
 def _file(module: str, base: Path) -> Path | None:

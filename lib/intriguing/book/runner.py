@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,13 +21,14 @@ import nbformat
 
 import intriguing
 from intriguing import paths
-from intriguing.book import fingerprint, kernel, shelves
+from intriguing.book import fingerprint, kernel, networks, receipts, shelves
 from intriguing.book.chapters import Settings
 from intriguing.book.progress import Progress, clock
 from intriguing.errors import UserError
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
 _TRACEBACK_LINES = 12
+NETWORKS = "networks.json"  # in the folder of a run: what the zoo may be asked for
 
 
 class RunError(UserError):
@@ -35,9 +36,12 @@ class RunError(UserError):
 
 
 def run(
-    settings: Settings, shelf: shelves.Shelf, *, stream: TextIO, device: str | None = None
-) -> nbformat.NotebookNode:
+    settings: Settings, shelf: shelves.Shelf, *, stream: TextIO, device: str | None = None,
+    done: Callable[[], bool] = lambda: False,
+) -> nbformat.NotebookNode | None:
     """Execute a chapter and put its page and results on `shelf`; return the page.
+
+    Two runs of one chapter at one profile take turns.
 
     Parameters
     ----------
@@ -45,11 +49,19 @@ def run(
     shelf : where page and results go, both or neither.
     stream : where progress is told.
     device : for INTRIGUING_DEVICE in the kernel; None leaves the choice to the chapter.
+    done : asked when it is our turn; if it says yes, nothing is executed and None returned.
 
     Raises
     ------
     RunError : a cell raised, the kernel died, or a cell did not run.  What was on the shelf stays.
     """
+    with _turn(settings, stream):
+        return None if done() else _run(settings, shelf, stream, device)
+
+
+def _run(
+    settings: Settings, shelf: shelves.Shelf, stream: TextIO, device: str | None
+) -> nbformat.NotebookNode:
     name, profile = settings.chapter.name, settings.profile
     source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
     with _workplace(profile, name) as work, \
@@ -57,10 +69,11 @@ def run(
         results, draft = work / "results", work / f"{name}.ipynb"
         results.mkdir()
         started = datetime.now(UTC)
+        keys = networks.write(settings, work / NETWORKS)
         try:
             page = kernel.execute(
                 source, settings.injected, output=draft, folder=paths.notebooks_dir(),
-                environment=_environment(results, device), on_cell=progress.advance,
+                environment=_environment(work, device), on_cell=progress.advance,
             )
             verify(page)
         except Exception as error:
@@ -69,11 +82,32 @@ def run(
         for line in tidy(page):
             progress.say(f"{name}: {line}")
         page.metadata["intriguing"] = _provenance(
-            settings, source, results, started, progress.seconds)
+            settings, source, results, keys, started, progress.seconds)
         with kernel.uninterrupted():
             shelves.place(page, results, shelf, name)
+            receipts.write(name, profile)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
     return page
+
+
+@contextlib.contextmanager
+def _turn(settings: Settings, stream: TextIO) -> Iterator[None]:
+    """Wait until nobody else runs this chapter at this profile; a killed run does not count."""
+    from filelock import FileLock, Timeout
+
+    name, profile = settings.chapter.name, settings.profile
+    folder = paths.build_dir(profile) / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{name} ({profile}): another process runs it, waiting", file=stream, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _count(notebook: nbformat.NotebookNode) -> int:
@@ -91,7 +125,7 @@ def _workplace(profile: str, name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _environment(results: Path, device: str | None) -> dict[str, str]:
+def _environment(work: Path, device: str | None) -> dict[str, str]:
     """Return what the kernel is told: where it is, and settings that keep outputs the same."""
     # the kernel works in another folder, where relative paths would lead elsewhere
     library = [str(Path(intriguing.__file__).resolve().parents[1]),
@@ -103,7 +137,8 @@ def _environment(results: Path, device: str | None) -> dict[str, str]:
         if os.environ.get(key, "").strip()}
     variables |= {
         "INTRIGUING_ROOT": str(paths.root()),
-        "INTRIGUING_RESULTS": str(results),
+        "INTRIGUING_RESULTS": str(work / "results"),
+        "INTRIGUING_NETWORKS": str(work / NETWORKS),
         "PYTHONPATH": os.pathsep.join(library),
         "PYTHONHASHSEED": "0",  # sets in the same order in every run
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else a warning about frozen modules
@@ -170,8 +205,8 @@ def tidy(page: nbformat.NotebookNode) -> list[str]:
 
 
 def _provenance(
-    settings: Settings, source: nbformat.NotebookNode, results: Path, started: datetime,
-    seconds: float,
+    settings: Settings, source: nbformat.NotebookNode, results: Path, keys: list[str],
+    started: datetime, seconds: float,
 ) -> dict[str, Any]:
     """Return what a page remembers: what it was made from, with what, when and where."""
     head = _record_head(results)
@@ -183,6 +218,7 @@ def _provenance(
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
         "modules": fingerprint.module_hashes(source),
+        "networks": keys,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "device": head.get("device"),

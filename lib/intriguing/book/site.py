@@ -97,13 +97,11 @@ def _build(profile: str | None, folder: Path, say: Say) -> Path:
 
 def stage(profile: str | None, say: Say) -> Path:
     """Copy what one build is made of into its `source` folder and return that folder."""
-    root = paths.root()
     source = paths.build_dir(profile or PUBLISHED) / "source"
     _remove(source)
     shutil.copytree(paths.book_dir(), source / "book", ignore=_but_chapters)
-    for path in sorted(root.iterdir()):  # licences and the like, which pages include
-        if path.is_file() and path.suffix in (".yml", ".md", ".cff", "") and path.name[0] != ".":
-            shutil.copy2(path, source / path.name)
+    for path in _beside_the_book():
+        shutil.copy2(path, source / path.name)
     shelf = shelves.built(profile) if profile else shelves.published()
     for name in chapters.names():
         state = pages.status(name, shelf, profile)
@@ -118,6 +116,25 @@ def stage(profile: str | None, say: Say) -> Path:
     _scorecard(source)
     _contents(source, say)
     return source
+
+
+def sources() -> list[Path]:
+    """Return the files that pages are made from, but for the chapters' runs.
+
+    The library is among them: the reference shows its docstrings.
+    """
+    book, library = paths.book_dir(), Path(__file__).resolve().parents[1]
+    runs = (paths.chapters_dir(), paths.published_results_dir())
+    prose = [path for path in book.rglob("*") if path.is_file() and not any(
+        folder in path.parents for folder in runs) and ".ipynb_checkpoints" not in path.parts]
+    return [*prose, *_beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
+            *library.rglob("*.py")]
+
+
+def _beside_the_book() -> list[Path]:
+    """Return the files of the root that pages include: contents, settings, licences."""
+    return [path for path in sorted(paths.root().iterdir()) if path.is_file()
+            and path.suffix in (".yml", ".md", ".cff", "") and path.name[0] != "."]
 
 
 def _but_chapters(folder: str, names: list[str]) -> list[str]:

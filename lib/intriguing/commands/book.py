@@ -87,16 +87,19 @@ def _list_parameters(chapter: Any) -> int:
 def run(options: argparse.Namespace) -> int:
     """Execute chapters onto the shelf of the profile."""
     settings = _settings(options, options.parameter)
-    from intriguing.book import runner, shelves
+    from intriguing.book import receipts, runner, shelves
 
     shelf = shelves.built(options.profile)
-    return _each(settings, lambda one: _told(runner.run(
-        one, shelf, stream=sys.stderr, device=options.device), shelf.page(one.chapter.name)))
 
+    def work(one: Any) -> str:
+        name = one.chapter.name
+        ran = runner.run(
+            one, shelf, stream=sys.stderr, device=options.device,
+            done=lambda: options.if_needed and receipts.hold(one))
+        page = shelf.page(name)
+        return min(str(page), os.path.relpath(page), key=len) + ("" if ran else " is up to date")
 
-def _told(_: object, page: Any) -> str:
-    """Return where a page lies, relative to the working directory where that is shorter."""
-    return min(str(page), os.path.relpath(page), key=len)
+    return _each(settings, work)
 
 
 def _each(settings: list, work: Callable[[Any], str]) -> int:
@@ -115,30 +118,67 @@ def _each(settings: list, work: Callable[[Any], str]) -> int:
 
 
 def build(options: argparse.Namespace) -> int:
-    """Pass the gates, run what is missing or stale, and render the pages."""
-    settings = []
-    if options.profile:
-        options.chapter = ["all"]
-        settings = _settings(options)
-    from intriguing.book import pages, runner, shelves, site
+    """Pass the gates, bring networks and chapters up to date, and render the pages."""
+    from intriguing.book import site
 
+    if options.profile and not options.pages_only:
+        return _drive(options)
+    if options.profile:
+        from intriguing.book import chapters
+
+        chapters.load_profile(options.profile)
+    else:
+        _only_with_profile(options)
+        _pass_gates()
     site.require()
-    if _gates(strict=False) != RIGHT:
-        raise Failed("nothing was built, because a gate failed")
-    shelf, waiting = shelves.built(options.profile or ""), []
-    for one in settings:
-        state = pages.status(one.chapter.name, shelf, options.profile)
-        # at smoke a library change counts too: a run costs seconds, and it is the chapter's test
-        if state.stale or (options.profile == "smoke" and state.modules):
-            why = state.reason() or "library changed"
-            say(f"{one.chapter.name}: {why}, running it at {options.profile}")
-            waiting.append(one)
-    if _each(waiting, lambda one: _told(runner.run(
-            one, shelf, stream=sys.stderr, device=options.device), shelf.page(one.chapter.name))):
-        raise Failed("nothing was rendered, because a chapter failed")
     with working():
         page = site.build(options.profile, say)
     print(f"open {page}")
+    return RIGHT
+
+
+def _only_with_profile(options: argparse.Namespace) -> None:
+    """Refuse the options that speak of running where only published pages are rendered.
+
+    Raises
+    ------
+    UserError : one is given.
+    """
+    for name in ("jobs", "gpus", "cluster", "dry_run", "pages_only"):
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} goes with --profile: without it, build "
+                            "renders what is published and runs nothing")
+
+
+def _pass_gates() -> None:
+    if _gates(strict=False) != RIGHT:
+        raise Failed("nothing was built, because a gate failed")
+
+
+def _drive(options: argparse.Namespace) -> int:
+    """Let the workflow make what is missing or stale at a profile, its pages last."""
+    options.chapter = ["all"]
+    _settings(options)
+    from intriguing.book import driver, site, workflow
+    from intriguing.errors import nearest
+
+    if options.cluster and options.cluster not in driver.clusters():
+        hint = nearest(options.cluster, driver.clusters())
+        raise UserError(f"no cluster is called {options.cluster!r}: {hint}")
+    driver.require()
+    site.require()
+    how = driver.How(options.jobs, options.gpus or 0, options.cluster, options.device,
+                     options.dry_run)
+    if not how.dry_run:
+        _pass_gates()
+    plan = workflow.plan(options.profile)
+    with working():
+        failed = driver.drive(plan, how, sys.stderr)
+    if failed:
+        raise Failed("\n  ".join(["the book is not complete; the next call goes on from here:",
+                                  *failed]))
+    if not how.dry_run:
+        print(f"open {plan.folder / workflow.PAGES}")
     return RIGHT
 
 

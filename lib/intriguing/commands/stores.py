@@ -53,19 +53,9 @@ def zoo_remove(options: argparse.Namespace) -> int:
 def zoo_train(options: argparse.Namespace) -> int:
     """Train the named networks, where they are missing."""
     check_device(options.device)
-    from intriguing import data, zoo
-    from intriguing.training import RECIPES
+    from intriguing import zoo
 
-    names = options.name or list(RECIPES)
-    for name in names:
-        if name not in RECIPES:
-            raise UserError(f"no network is called {name!r}: {nearest(name, RECIPES)}")
-    _known_data([options.dataset], data.sources(), paths_allowed=True)
-    try:
-        specs = [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
-                 for seed in options.seeds for name in names]
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    specs = _of_chapter(options) if options.chapter else _by_name(options)
     try:
         with working():
             zoo.ensure(specs, device=options.device, log=say)
@@ -73,6 +63,41 @@ def zoo_train(options: argparse.Namespace) -> int:
         raise UserError(str(error)) from error
     print(f"{len(specs)} networks are in the store")
     return RIGHT
+
+
+def _of_chapter(options: argparse.Namespace) -> list:
+    """Return the specs that a chapter declares at a profile, or those of one key."""
+    from intriguing.book import chapters, networks
+
+    if options.name:
+        raise UserError("name networks or a chapter, not both")
+    settings = chapters.resolve(chapters.find(options.chapter), options.profile)
+    specs = networks.with_bases(networks.declared(settings))
+    chosen = [spec for spec in specs if not options.key or spec.key.startswith(options.key)]
+    if specs and not chosen:
+        raise UserError(f"{settings.chapter.name} declares no network whose key begins with "
+                        f"{options.key[:12]!r} at {options.profile}; if its notebook changed since "
+                        "the workflow was planned, build again")
+    return chosen
+
+
+def _by_name(options: argparse.Namespace) -> list:
+    """Return the specs that the command line names."""
+    from intriguing import data, zoo
+    from intriguing.training import RECIPES
+
+    if options.key:
+        raise UserError("--key goes with --chapter")
+    names = options.name or list(RECIPES)
+    for name in names:
+        if name not in RECIPES:
+            raise UserError(f"no network is called {name!r}: {nearest(name, RECIPES)}")
+    _known_data([options.dataset], data.sources(), paths_allowed=True)
+    try:
+        return [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
+                for seed in options.seeds for name in names]
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _known_data(names: Iterable[str], known: Iterable[str], paths_allowed: bool = False) -> None:

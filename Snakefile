@@ -1,0 +1,90 @@
+# The whole book as one workflow: networks, then chapters, then pages.
+#
+#     intriguing build --profile smoke          what `make book` calls; or, by hand:
+#     snakemake --cores 2 --config profile=smoke
+#
+# Outputs carry what they were made from in their names: a network its key, a chapter's receipt the
+# fingerprint of its code, parameters, library modules and networks (intriguing.book.workflow).
+# So times of files decide nothing but when the pages are rendered again, and a network that a
+# notebook trained on its own counts as there.  Every job asks first whether its work is done.
+
+from intriguing.book import workflow as book
+
+plan = book.plan(config.get("profile", "smoke"))
+settings = book.options(config)
+
+
+workdir: str(plan.folder)
+
+
+held = []
+
+
+onstart:
+    held.append(book.claim(plan))
+
+
+wildcard_constraints:
+    key="[0-9a-f]{64}",
+    fingerprint="[0-9a-f]{16}",
+
+
+localrules:
+    all,
+    pages,
+
+
+rule all:
+    input:
+        book.PAGES,
+
+
+rule train:
+    output:
+        update(plan.network("{key}")),
+    input:
+        lambda wildcards: plan.bases(wildcards.key),
+    params:
+        chapter=lambda wildcards: plan.chapter_of(wildcards.key),
+    threads: settings.threads
+    resources:
+        gpu=settings.gpu,
+        gpu_memory_mb=settings.train_memory_mb,
+    log:
+        "logs/train-{key}.log",
+    shell:
+        "python -m intriguing zoo train --chapter {params.chapter} --profile {plan.profile}"
+        " --key {wildcards.key} > {log} 2>&1"
+
+
+rule chapter:
+    output:
+        "receipts/{chapter}.{fingerprint}",
+    input:
+        ancient(lambda wildcards: plan.sources(wildcards.chapter)),
+        networks=ancient(lambda wildcards: plan.networks(wildcards.chapter)),
+    threads: settings.threads
+    resources:
+        gpu=settings.gpu,
+    log:
+        "logs/{chapter}.{fingerprint}.log",
+    shell:
+        "python -m intriguing run {wildcards.chapter} --profile {plan.profile} --if-needed"
+        " > {log} 2>&1"
+
+
+rule pages:
+    output:
+        update(book.PAGES),
+    input:
+        plan.receipts,
+        plan.prose,
+    log:
+        "logs/pages.log",
+    shell:
+        "python -m intriguing build --profile {plan.profile} --pages-only > {log} 2>&1"
+
+
+rule zoo:
+    input:
+        plan.all_networks,

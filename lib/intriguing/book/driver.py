@@ -1,0 +1,198 @@
+"""Drive Snakemake through a build, and tell in plain lines what its jobs say and how they end.
+
+Snakemake's own, longer account goes to `_build/<profile>/workflow.log`, what each job says to
+`_build/<profile>/logs`.
+"""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from intriguing import paths
+from intriguing.book import kernel, receipts, workflow
+from intriguing.errors import UserError
+
+POLL = 0.5  # seconds between two looks at the logs
+GRACE = 20  # seconds that an interrupted workflow has to end its jobs
+
+
+@dataclass(frozen=True)
+class How:
+    """How a build is carried out: jobs at a time, GPUs, a cluster's profile, a device's name."""
+
+    jobs: int | None = None
+    gpus: int = 0
+    cluster: str | None = None
+    device: str | None = None
+    dry_run: bool = False
+
+    def at_a_time(self) -> int:
+        """Jobs at a time: as asked for, else one a GPU, else two where there are two cores."""
+        return self.jobs or self.gpus or min(2, os.cpu_count() or 1)
+
+
+def require() -> None:
+    """Make sure that Snakemake is installed.
+
+    Raises
+    ------
+    UserError : it is not; the message says how to get it, and what works without.
+    """
+    if importlib.util.find_spec("snakemake") is None:
+        raise UserError("building at a profile needs Snakemake: pip install -r requirements.txt; "
+                        "single chapters run without it (intriguing run)")
+
+
+def clusters() -> list[str]:
+    """Return the clusters that have a profile: the folders of workflow/profiles but `default`."""
+    folder = paths.root() / "workflow" / "profiles"
+    return sorted(path.name for path in folder.glob("*/") if path.name != "default")
+
+
+def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
+    """Bring everything of a plan up to date; return what failed, a sentence each.
+
+    Parameters
+    ----------
+    plan : see `workflow.plan`.
+    how : jobs at a time, GPUs, cluster.
+    stream : receives what the jobs say; a dry run writes Snakemake's account there.
+
+    Raises
+    ------
+    UserError : Snakemake is not installed, or another build at this profile is at work.
+    """
+    require()
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    workflow.claim(plan).release()
+    if how.dry_run:
+        command = [*_command(plan, how), "--dry-run", "--quiet", "rules"]
+        subprocess.run(command, env=_environment(how), stdout=stream, stderr=subprocess.STDOUT)
+        return []
+    _sweep(plan)
+    log = plan.folder / "workflow.log"
+    before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
+    with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
+        status = _run(_command(plan, how), _environment(how), file)
+    return [] if status == 0 else _failures(plan, log)
+
+
+def _command(plan: workflow.Plan, how: How) -> list[str]:
+    """Return the command line of Snakemake."""
+    jobs = how.at_a_time()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    root = paths.root()
+    chosen = ["--profile", str(root / "workflow" / "profiles" / how.cluster), "--jobs", str(jobs)] \
+        if how.cluster else ["--cores", str(jobs * threads)]
+    resources = ["--resources", f"gpu={how.gpus}"] if how.gpus and not how.cluster else []
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"),
+        "--workflow-profile", str(root / "workflow" / "profiles" / "default"),
+        *chosen, *resources, "--nolock",  # the workflow has a lock of its own, that no kill leaves
+        "--config", f"profile={plan.profile}", f"threads={threads}", f"gpus={how.gpus}",
+    ]
+
+
+def _environment(how: How) -> dict[str, str]:
+    """Return the environment of Snakemake and its jobs: `python` is this one, with this library."""
+    library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
+    return {
+        **os.environ,
+        "INTRIGUING_ROOT": str(paths.root()),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join(filter(None, library)),
+        "PYTHONUNBUFFERED": "1",
+        **({"INTRIGUING_DEVICE": how.device} if how.device else {}),
+    }
+
+
+def _sweep(plan: workflow.Plan) -> None:
+    """Drop receipts of pages that are gone or were exchanged by hand, and logs of former runs."""
+    for one in plan.settings:
+        receipts.write(one.chapter.name, plan.profile)
+        logs = sorted((plan.folder / "logs").glob(f"{one.chapter.name}.*.log"),
+                      key=lambda path: path.stat().st_mtime)
+        for log in logs[:-1]:
+            log.unlink(missing_ok=True)
+
+
+def _run(command: list[str], environment: Mapping[str, str], log: TextIO) -> int:
+    """Run Snakemake to its end; an interrupt ends its jobs and their kernels first."""
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        with kernel.uninterrupted():
+            _end(process)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process group: asked first, then killed."""
+    for name in ("SIGINT", "SIGTERM", "SIGKILL"):
+        if process.poll() is not None:
+            return
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, getattr(signal, name))
+        else:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+
+
+@contextlib.contextmanager
+def _telling(folder: Path, sizes: dict[Path, int], stream: TextIO) -> Iterator[None]:
+    """Copy the whole lines that jobs add to their logs to `stream`, while the block runs."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        for path in sorted(folder.glob("*.log")):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                start = sizes.get(path, 0)
+                start = 0 if start > path.stat().st_size else start  # a new run began the file anew
+                file.seek(start)
+                text = file.read()
+                whole = text[:text.rfind(b"\n") + 1]
+                sizes[path] = start + len(whole)
+                stream.write(whole.decode("utf-8", "replace"))
+                stream.flush()
+
+    def follow() -> None:
+        while not ended.wait(POLL):
+            tell()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        tell()
+
+
+def _failures(plan: workflow.Plan, log: Path) -> list[str]:
+    """Return a sentence for each thing that is missing at the end of a failed workflow."""
+    shown = Path(os.path.relpath(plan.folder))
+    missing = [Path(receipt).name for receipt in plan.receipts
+               if not (plan.folder / receipt).is_file()]
+    untrained = [key for key in plan.known if not Path(plan.network(key)).is_file()]
+    told = [f"{plan.label(key)} was not trained (log: {shown}/logs/train-{key}.log)"
+            for key in untrained if (plan.folder / "logs" / f"train-{key}.log").is_file()]
+    for name in missing:
+        where = shown / "logs" / f"{name}.log"
+        ran = (plan.folder / "logs" / f"{name}.log").is_file()
+        told.append(f"{name.rpartition('.')[0]} " + (
+            f"failed (log: {where})" if ran else "was not run, because what it needs failed"))
+    return told or [f"the pages were not rendered (logs: {shown}/logs/pages.log, "
+                    f"{shown}/{log.name})"]

@@ -1,0 +1,92 @@
+"""The trained networks that a chapter needs, as its cells tagged `networks` declare them.
+
+These cells name nothing but the chapter's parameters, `zoo` and one another, so that the workflow
+can execute them alone, before the chapter runs, and train what is missing in parallel.  During a
+run the zoo holds the notebook to them: see `zoo.get`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intriguing.book import shelves
+from intriguing.book.chapters import Settings
+from intriguing.book.fingerprint import source_of, tags_of
+from intriguing.errors import UserError
+
+if TYPE_CHECKING:
+    from intriguing.specs import Spec
+
+TAG = "networks"
+
+
+def declared(settings: Settings, *, resolved: bool = True) -> tuple["Spec", ...]:
+    """Return the specs that a chapter declares with these settings, each once, in order.
+
+    Parameters
+    ----------
+    resolved : fill in the hashes of the training images; False needs no images.
+
+    Raises
+    ------
+    UserError : such a cell raises when it is executed without the rest of the notebook.
+    """
+    name = settings.chapter.name
+    cells = [cell for cell in shelves.read_notebook(settings.chapter.source).cells
+             if cell.cell_type == "code" and TAG in tags_of(cell)]
+    if not cells:
+        return ()
+    from intriguing import zoo  # and with it torch: only where a chapter has networks
+
+    known = {"zoo": zoo, **settings.parameters}
+    after = dict(known)
+    for cell in cells:
+        try:
+            exec(compile(source_of(cell), f"{name}, cell tagged {TAG}", "exec"), after)
+        except Exception as error:
+            raise UserError(
+                f"a cell tagged {TAG!r} of {name} raised {type(error).__name__}: {error}; it may "
+                "use the chapter's parameters, zoo and other such cells, and nothing else"
+            ) from error
+    after.pop("__builtins__", None)
+    specs = _specs(value for key, value in after.items() if key not in known)
+    return tuple(dict.fromkeys(zoo.resolve(spec) if resolved else spec for spec in specs))
+
+
+def with_bases(specs: Iterable["Spec"]) -> tuple["Spec", ...]:
+    """Return the specs and, before each, the network that it is built on, if there is one."""
+    from intriguing import zoo
+
+    found: list[Spec] = []
+    for spec in specs:
+        below = zoo.base(spec)
+        found += [*with_bases([below] if below else []), spec]
+    return tuple(dict.fromkeys(found))
+
+
+def _specs(values: Iterable[Any]) -> Iterator["Spec"]:
+    """Yield the specs in values nested in mappings, lists, tuples and sets."""
+    from intriguing.specs import Spec
+
+    for value in values:
+        if isinstance(value, Spec):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _specs(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            yield from _specs(value)
+
+
+def write(settings: Settings, path: Path) -> list[str]:
+    """Write what the zoo is to allow the chapter's run, and return the declared keys, sorted.
+
+    At smoke a network that is not declared ends the run; elsewhere, where a run can be hours old by
+    then, it is a warning.
+    """
+    specs = declared(settings)
+    allowed = [spec.key for spec in with_bases(specs)] if specs else []
+    content = {"chapter": settings.chapter.name, "keys": allowed,
+               "strict": settings.profile == "smoke"}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return sorted(spec.key for spec in specs)

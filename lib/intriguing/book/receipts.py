@@ -1,0 +1,81 @@
+"""Receipts: what says that a chapter's page in `_build` was made from what is there now.
+
+A receipt is a small file named after the chapter and the fingerprint of its page: the hashes of
+code, parameters and library modules, and the keys of the networks.  Whoever puts a page on a
+profile's shelf writes it, so that the workflow finds its work done whoever did it, and undone as
+soon as any of these changes; when a file was written plays no part.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from intriguing import paths
+from intriguing.book import fingerprint, networks, shelves
+from intriguing.book.chapters import Settings
+
+LENGTH = 16  # hex digits of a fingerprint in a file name
+
+
+def folder(profile: str) -> Path:
+    """Return the folder of a profile's receipts."""
+    return paths.build_dir(profile) / "receipts"
+
+
+def wanted(settings: Settings) -> str:
+    """Return the fingerprint of the page that a run would make now."""
+    source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
+    return of({
+        "code": fingerprint.code_hash(source),
+        "params": fingerprint.params_hash(settings.parameters),
+        "modules": fingerprint.module_hashes(source),
+        "networks": sorted(spec.key for spec in networks.declared(settings)),
+    })
+
+
+def of(made: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a page from what it remembers of its run."""
+    parts = [made.get(name) for name in ("code", "params", "modules", "networks")]
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def present(chapter: str, profile: str) -> str:
+    """Return the fingerprint of the page on the profile's shelf, or "" without a page of ours."""
+    path = shelves.built(profile).page(chapter)
+    if not path.is_file():
+        return ""
+    made = shelves.read_notebook(path).metadata.get("intriguing")
+    return of(made) if made else ""
+
+
+def hold(settings: Settings) -> bool:
+    """Say whether the page on the shelf is what a run would make now; if so, see to its receipt."""
+    chapter, profile = settings.chapter.name, settings.profile
+    if present(chapter, profile) != wanted(settings):
+        return False
+    write(chapter, profile)
+    return True
+
+
+def name(chapter: str, digest: str) -> str:
+    """Return the file name of a receipt."""
+    return f"{chapter}.{digest}"
+
+
+def write(chapter: str, profile: str) -> None:
+    """Make the receipts of a chapter tell of its page as it is: one, or none without a page."""
+    here = folder(profile)
+    here.mkdir(parents=True, exist_ok=True)
+    digest = present(chapter, profile)
+    for old in here.glob(f"{chapter}.*"):
+        if old.name != name(chapter, digest):
+            old.unlink(missing_ok=True)
+    if digest:
+        made = shelves.read_notebook(shelves.built(profile).page(chapter)).metadata["intriguing"]
+        text = json.dumps({"chapter": chapter, "started": made.get("started")}) + "\n"
+        path = here / name(chapter, digest)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,145 @@
+"""The plan of a build, as `Snakefile` reads it: chapters, their receipts, networks and sources.
+
+Snakemake decides what runs, when and where; this module says what there is.  It is imported by
+Snakemake's process; nothing a notebook imports knows of either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from intriguing import paths
+from intriguing.book import chapters, fingerprint, networks, receipts, shelves, site
+from intriguing.errors import UserError
+
+PAGES = "html/index.html"  # below the profile's folder: the page to open
+LOCK = "workflow.lock"  # below the profile's folder: held while a workflow runs
+
+
+@dataclass(frozen=True)
+class Options:
+    """What jobs are given: CPU threads, a GPU or none, the GPU memory of a training in MB."""
+
+    threads: int = 1
+    gpu: int = 0
+    train_memory_mb: int = 0
+
+
+def options(config: Mapping[str, Any]) -> Options:
+    """Return the options in Snakemake's config; absent ones have the defaults."""
+    return Options(int(config.get("threads", 1)), int(int(config.get("gpus", 0)) > 0),
+                   int(config.get("train_memory_mb", 0)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build at one profile consists of.
+
+    Paths are relative to `folder`, where the workflow is at work, if they lie below it.
+    """
+
+    profile: str
+    settings: tuple[chapters.Settings, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The profile's folder below `_build`."""
+        return paths.build_dir(self.profile)
+
+    @cached_property
+    def _declared(self) -> dict[str, tuple]:
+        """{chapter: specs it declares}."""
+        return {one.chapter.name: networks.declared(one) for one in self.settings}
+
+    @cached_property
+    def _known(self) -> dict[str, tuple]:
+        """{key: (spec, the first chapter that needs it)}, bases included."""
+        known: dict[str, tuple] = {}
+        for name, specs in self._declared.items():
+            for spec in networks.with_bases(specs) if specs else ():
+                known.setdefault(spec.key, (spec, name))
+        return known
+
+    @cached_property
+    def receipts(self) -> list[str]:
+        """The receipts that all chapters are to have."""
+        return [f"receipts/{receipts.name(one.chapter.name, receipts.wanted(one))}"
+                for one in self.settings]
+
+    @cached_property
+    def prose(self) -> list[str]:
+        """The files that pages are rendered from, beside the chapters' runs."""
+        return sorted(str(path) for path in site.sources())
+
+    @property
+    def known(self) -> list[str]:
+        """The keys of all networks that chapters declare, and of those they are built on."""
+        return list(self._known)
+
+    def label(self, key: str) -> str:
+        """Return the name that a network has for people."""
+        return self._known[key][0].label
+
+    def network(self, key: str) -> str:
+        """Return the file that a finished network has: its sidecar, which is written last."""
+        return str(paths.zoo_dir() / f"{key}.json")
+
+    def networks(self, chapter: str) -> list[str]:
+        """Return the files of the networks that a chapter declares."""
+        return [self.network(spec.key) for spec in self._declared[chapter]]
+
+    def bases(self, key: str) -> list[str]:
+        """Return the files of the networks that one is built on."""
+        from intriguing import zoo
+
+        below = zoo.base(self._known[key][0])
+        return [] if below is None else [self.network(below.key)]
+
+    @property
+    def all_networks(self) -> list[str]:
+        """The files of all networks."""
+        return [self.network(key) for key in self._known]
+
+    def chapter_of(self, key: str) -> str:
+        """Return a chapter that needs a network."""
+        return self._known[key][1]
+
+    def sources(self, chapter: str) -> list[str]:
+        """Return the notebook of a chapter, its profile, and the library modules it imports."""
+        one = next(one for one in self.settings if one.chapter.name == chapter)
+        notebook = shelves.read_notebook(one.chapter.source)
+        profile = paths.profiles_dir() / f"{self.profile}.yml"
+        modules = fingerprint.module_files(notebook)
+        return [str(path) for path in (one.chapter.source, profile, *modules)]
+
+
+def plan(profile: str) -> Plan:
+    """Return the plan of a build at a profile.
+
+    Raises
+    ------
+    UserError : unknown profile, or a chapter whose parameters do not fit it.
+    """
+    chapters.load_profile(profile)
+    return Plan(profile, tuple(chapters.resolve(chapters.find(name), profile)
+                               for name in chapters.names()))
+
+
+def claim(plan: Plan) -> Any:
+    """Take the lock of a profile's workflow, for as long as this process lives; return it.
+
+    Raises
+    ------
+    UserError : another workflow is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(plan.folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"another build at {plan.profile} is at work: wait for its end") from error
+    return lock
