@@ -7,7 +7,13 @@ from attacknets import cnn, fc, linear, problems
 from torch import nn
 
 from intriguing import attacks
-from intriguing.evaluate import ChangedSet, correct, quantise, transfer_matrix
+from intriguing.evaluate import (
+    ChangedSet,
+    correct,
+    leave_one_out,
+    quantise,
+    transfer_matrix,
+)
 
 
 class Brightest(nn.Module):
@@ -100,3 +106,38 @@ def test_transfer_refuses_what_it_cannot_count():
     assert np.isnan(never.table().loc["a", "a"])
     with pytest.raises(ValueError, match="not 'rates'"):
         never.table("rates")
+
+
+def test_leave_one_out_by_hand_with_ties():
+    """Three images, four steps: no image counts in the choice of its own step."""
+    flags = [[0, 0, 1],
+             [1, 1, 0],
+             [1, 0, 1],
+             [0, 1, 1]]  # fmt: skip
+    # for image 0 the others sum to 1, 1, 1, 2; for image 1 to 1, 1, 2, 1; for image 2 to 0, 2, 1, 1
+    assert leave_one_out(flags).tolist() == [0, 0, 0]
+    tied = [[1, 0, 1], [0, 1, 0], [1, 0, 1]]  # the first of equals: steps 0, 0 and, for 2, 0
+    assert leave_one_out(tied).tolist() == [1, 0, 1]
+
+
+def test_leave_one_out_against_brute_force():
+    rng = np.random.default_rng(0)
+    flags = rng.integers(0, 2, size=(6, 15)).astype(float)
+    flags[:, [3, 8]] = np.nan
+    found = leave_one_out(flags)
+    for k in range(15):
+        if k in (3, 8):
+            assert np.isnan(found[k])
+            continue
+        rest = [n for n in range(15) if n != k and n not in (3, 8)]
+        means = [flags[t, rest].mean() for t in range(6)]
+        assert found[k] == flags[int(np.argmax(means)), k]
+
+
+def test_leave_one_out_refuses_what_it_cannot_use():
+    with pytest.raises(ValueError, match="steps, images"):
+        leave_one_out([0, 1])
+    with pytest.raises(ValueError, match="at least 2 images"):
+        leave_one_out([[1.0], [0.0]])
+    with pytest.raises(ValueError, match="at all steps or at none"):
+        leave_one_out([[1, np.nan, 0], [0, 1, 1]])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from intriguing import stats
@@ -32,6 +33,35 @@ def quantise(x: Tensor, levels: int = 256) -> Tensor:
     if levels < 2:
         raise ValueError(f"an image needs at least 2 levels, not {levels}")
     return torch.round(x * (levels - 1)) / (levels - 1)
+
+
+def leave_one_out(flags: ArrayLike) -> np.ndarray:
+    """Return each image's flag at the step that does best on the other images: (N,).
+
+    The step selection of the code of Wang et al. 2021.  For image k it takes the step with the
+    highest mean over the others (the first of several), so that no image chooses its own step.  It
+    needs the target's answers on those others: an oracle, if a mild one.
+
+    Parameters
+    ----------
+    flags : (T, N), 1 where image n fools the target at step t, NaN in the columns of images that do
+        not count; these choose nothing and stay NaN.
+
+    Raises
+    ------
+    ValueError : not a matrix, fewer than 2 images that count, or a column partly NaN.
+    """
+    values = np.asarray(flags, dtype=np.float64)
+    if values.ndim != 2 or not len(values):
+        raise ValueError(f"flags must be (steps, images), got shape {values.shape}")
+    counted = ~np.isnan(values).any(0)
+    if counted.sum() < 2 or (np.isnan(values).any(0) & ~np.isnan(values).all(0)).any():
+        raise ValueError("at least 2 images must count, and each at all steps or at none")
+    kept = values[:, counted]
+    others = kept.sum(1, keepdims=True) - kept  # (T, n): the same order as the means
+    found = np.full(values.shape[1], np.nan)
+    found[counted] = kept[others.argmax(0), np.arange(kept.shape[1])]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
