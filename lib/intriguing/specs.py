@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from intriguing import data, models
 from intriguing.errors import nearest
-from intriguing.training import ARMS, CONVNETS, RECIPES, Recipe
+from intriguing.training import ARMS, RECIPES, Recipe, network
 from intriguing.training.jobs import JOBS
 
 GREY = ("mnist", "mnist-5k", "fashion-mnist")  # sets of 1 x 28 x 28 pixels
@@ -65,6 +65,7 @@ class Spec:
         size += "" if self.n is None else f"[{self.n}]"
         lam = ",".join(f"{value:g}" for name, value in self.numbers if name.startswith("lam"))
         decay = f" lam={lam}" if lam else ""
+        decay += "".join(f" eps={value:.3g}" for name, value in self.numbers if name == "eps")
         sizes = [name[-1] for name, value in self.numbers if name.startswith("size") and value]
         decay += f" layers={','.join(sizes)}" if sizes else ""
         return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
@@ -118,6 +119,7 @@ def convnet(
     name: str,
     dataset: str,
     *,
+    objective: str = "cross-entropy",
     seed: int = 0,
     split: str = "train",
     n: int | None = None,
@@ -127,21 +129,21 @@ def convnet(
 
     Parameters
     ----------
-    name : "CNN", "AllCNN" or "ResNet".
+    name : "CNN", "AllCNN", "ResNet", "VGG", "DenseNet", "MobileNet" or "ConvMixer"; for colour
+        images also "ResNet-18" and "ResNet-34".
     dataset, split, n : as `data.load`; MNIST and its like, or CIFAR-10 and its like.
+    objective : "cross-entropy", or adversarial training: "pgd" (Madry et al. 2018) or "fgsm-rs",
+        one step from a random start (Wong et al. 2020).  Their attacks' numbers are `eps`, `step`
+        and, for "pgd", `steps`; see `training.recipes`.
     seed, budget : as `szegedy`.
 
     Raises
     ------
-    ValueError : an unknown name or number.
+    ValueError : an unknown name, objective or number, or a network of colour images for grey ones.
     """
-    if name not in CONVNETS:
-        raise ValueError(f"no convolutional network {name!r}: {nearest(name, CONVNETS)}")
-    recipe = CONVNETS[name]["grey" if dataset in GREY else "colour"]
+    recipe = network(name, "grey" if dataset in GREY else "colour", objective)
     numbers = _numbers(name, recipe, dataset, n, budget)
-    return Spec(
-        recipe.architecture, dataset, split, n, "cross-entropy", tuple(numbers.items()), seed
-    )
+    return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
 
 
 def pools(

@@ -12,13 +12,29 @@ from torch import nn
 from intriguing.errors import nearest
 from intriguing.models.autoencoder import SparseAutoencoder, build_classifier
 from intriguing.models.cnn import AllCNN, SmallCNN
+from intriguing.models.convmixer import ConvMixer
+from intriguing.models.densenet import DenseNet
 from intriguing.models.mlp import MLP
+from intriguing.models.mobilenet import MobileNet
+from intriguing.models.normalize import Normalize
 from intriguing.models.resnet import ResNet
+from intriguing.models.vgg import POOL, VGG
 
 __all__ = [
-    "MLP", "AllCNN", "ResNet", "SmallCNN", "SparseAutoencoder", "architectures", "build",
-    "input_shape",
+    "MLP", "VGG", "AllCNN", "ConvMixer", "DenseNet", "MobileNet", "ResNet", "SmallCNN",
+    "SparseAutoencoder", "architectures", "build", "input_shape",
 ]  # fmt: skip
+
+
+def _grey() -> Normalize:
+    """Return the normalisation of MNIST's training pixels; other grey sets get it as well."""
+    return Normalize((0.1307,), (0.3081,))
+
+
+def _colour() -> Normalize:
+    """Return the normalisation of CIFAR-10's training pixels; other colour sets get it as well."""
+    return Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "fc10": lambda **kw: MLP((784, 10), **kw),
@@ -30,9 +46,29 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "cnn-mnist": lambda **kw: SmallCNN(**kw),
     "allcnn-mnist": lambda **kw: AllCNN(width=8, **kw),
     "resnet8-mnist": lambda **kw: ResNet(width=8, blocks=1, **kw),
+    "vgg7-mnist": lambda **kw: VGG(
+        size=28, plan=(8, 8, POOL, 16, 16, POOL, 32, 32, POOL), pixels=_grey(), **kw
+    ),
+    "densenet16-mnist": lambda **kw: DenseNet(
+        layers=(3, 3), growth=8, wide=2, stride=2, pixels=_grey(), **kw
+    ),
+    "mobilenet-mnist": lambda **kw: MobileNet(
+        width=16, stride=2, plan=((32, 1), (64, 2), (64, 1), (64, 1)), pixels=_grey(), **kw
+    ),
+    "convmixer-mnist": lambda **kw: ConvMixer(width=32, depth=4, patch=4, pixels=_grey(), **kw),
     "cnn-cifar": lambda **kw: SmallCNN(channels=3, size=32, widths=(32, 64), hidden=256, **kw),
     "allcnn-cifar": lambda **kw: AllCNN(channels=3, width=96, **kw),
     "resnet20-cifar": lambda **kw: ResNet(channels=3, width=32, blocks=3, **kw),
+    "resnet18-cifar": lambda **kw: ResNet(
+        channels=3, width=64, blocks=(2, 2, 2, 2), pixels=_colour(), **kw
+    ),
+    "resnet34-cifar": lambda **kw: ResNet(
+        channels=3, width=64, blocks=(3, 4, 6, 3), pixels=_colour(), **kw
+    ),
+    "vgg16-cifar": lambda **kw: VGG(pixels=_colour(), **kw),
+    "densenet100-cifar": lambda **kw: DenseNet(pixels=_colour(), **kw),
+    "mobilenet-cifar": lambda **kw: MobileNet(pixels=_colour(), **kw),
+    "convmixer-cifar": lambda **kw: ConvMixer(pixels=_colour(), **kw),
 }
 
 

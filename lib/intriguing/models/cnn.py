@@ -21,14 +21,28 @@ def he_normal(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
 
 
 def conv(
-    inputs: int, outputs: int, kernel: int, generator: torch.Generator, *, stride: int = 1
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    generator: torch.Generator,
+    *,
+    stride: int = 1,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Return a convolution without bias that keeps the size (over stride), and its batch norm."""
+    layer = unbiased(inputs, outputs, kernel, generator, stride=stride, groups=groups)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs))
+
+
+def unbiased(
+    inputs: int, outputs: int, kernel: int, generator: torch.Generator, **options: int
+) -> nn.Conv2d:
+    """Return a convolution without bias that keeps the size (over its stride, if it has one)."""
     layer = nn.utils.skip_init(  # leaves torch's global generator alone
-        nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
+        nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2, bias=False, **options
     )
     he_normal(layer, generator)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs))
+    return layer
 
 
 class SmallCNN(nn.Module):

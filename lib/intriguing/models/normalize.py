@@ -32,6 +32,11 @@ class Normalize(nn.Module):
             column = torch.tensor([float(v) for v in values]).reshape(-1, 1, 1)  # (C, 1, 1)
             self.register_buffer(name, column, persistent=False)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the pixels."""
+        return len(self.mean)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised pixels (N, C, H, W)."""
         return (x - self.mean) / self.std

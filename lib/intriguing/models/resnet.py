@@ -1,10 +1,18 @@
-"""Residual networks for small images: He et al. 2016 (arXiv 1512.03385), section 4.2."""
+"""Residual networks for small images: He et al. 2016 (arXiv 1512.03385), section 4.2.
+
+The paper's networks for CIFAR-10 have three narrow stages.  Those called ResNet-18 and ResNet-34
+elsewhere are its ImageNet networks, of four stages, from 64 channels on and with a first
+convolution made for 32 x 32 pixels: 3 x 3 at a stride of 1, and no pooling behind it.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
 from intriguing.models.cnn import conv, he_normal
+from intriguing.models.normalize import Normalize
 
 
 class Block(nn.Module):
@@ -25,15 +33,17 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3 x 3 convolution, three stages of residual blocks at w, 2w, 4w channels, logits.
+    """A 3 x 3 convolution, stages of residual blocks at w, 2w, 4w ... channels, logits.
 
-    Depth is 6 * blocks + 2: three blocks a stage are ResNet-20.  Where the paper pads the skip
-    with zeros, ours has a 1 x 1 convolution.
+    Depth is 2 * sum(blocks) + 2.  Where the shape changes the skip is a 1 x 1 convolution, also in
+    three stages, where the paper pads with zeros.
 
     Parameters
     ----------
     classes, channels : outputs, and channels of the images (of any size).
-    width, blocks : w, and blocks a stage; 16 and 3 make the paper's ResNet-20.
+    width, blocks : w, and blocks of each stage, or of each of three: 16 and 3 make the paper's
+        ResNet-20; 64 and (2, 2, 2, 2) ResNet-18; 64 and (3, 4, 6, 3) ResNet-34.
+    pixels : the normalisation before everything else, or none.
     generator : draws the initial weights, see `intriguing.models.cnn.he_normal`.
     """
 
@@ -43,15 +53,17 @@ class ResNet(nn.Module):
         *,
         channels: int = 1,
         width: int = 16,
-        blocks: int = 3,
+        blocks: int | Sequence[int] = 3,
+        pixels: Normalize | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         generator = generator or runtime.generator(0, "init")
-        layers: list[nn.Module] = [conv(channels, width, 3, generator), nn.ReLU()]
+        layers: list[nn.Module] = [] if pixels is None else [pixels]
+        layers += [conv(channels, width, 3, generator), nn.ReLU()]
         inputs = width
-        for stage in range(3):
-            for block in range(blocks):
+        for stage, count in enumerate((blocks,) * 3 if isinstance(blocks, int) else blocks):
+            for block in range(count):
                 stride = 2 if stage and not block else 1
                 layers.append(Block(inputs, width * 2**stage, generator, stride))
                 inputs = width * 2**stage
@@ -60,8 +72,8 @@ class ResNet(nn.Module):
         he_normal(self.head, generator)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the mean over positions (N, 4w) of the last stage, for pixels (N, C, H, W)."""
-        return self.body(x).mean((2, 3))  # (N, 4w, h, w) -> (N, 4w)
+        """Return the mean over positions (N, c) of the last stage, for pixels (N, C, H, W)."""
+        return self.body(x).mean((2, 3))  # (N, c, h, w) -> (N, c)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""

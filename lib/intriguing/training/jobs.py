@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from intriguing import models, runtime
 from intriguing.models.autoencoder import adopt_encoder
 from intriguing.training import objectives
+from intriguing.training.adversarial import Adversarial
 from intriguing.training.augmentation import crop_and_mirror
 from intriguing.training.loop import (
     Companion,
@@ -77,17 +78,28 @@ def _minibatch(
     objective: objectives.Objective,
     companion: Companion | None = None,
 ) -> tuple[nn.Module, Outcome]:
-    """Train `model` by Adam with the request's numbers."""
+    """Train `model` with the request's numbers; by Adam unless they name another optimiser.
+
+    "nesterov" and "adamw" choose the optimiser by their value, its weight decay.
+    """
+    numbers = request.numbers
+    named = [name for name in ("nesterov", "adamw") if name in numbers]
+    optimiser = named[0] if named else "adam"
     outcome = fit_minibatch(
         model,
         objective,
         request.x,
         request.y,
-        epochs=int(request.numbers["epochs"]),
-        batch=int(request.numbers["batch"]),
-        lr=request.numbers["lr"],
+        epochs=int(numbers["epochs"]),
+        batch=int(numbers["batch"]),
+        lr=numbers["lr"],
         generator=runtime.generator(request.seed, "order"),
-        augment=crop_and_mirror if request.numbers.get("augment") else None,
+        optimiser=optimiser,
+        weight_decay=numbers.get(optimiser, 0.0),
+        warmup=numbers.get("warmup", 0.0),
+        channels_last=bool(numbers.get("channels_last")),
+        bfloat16=bool(numbers.get("bfloat16")),
+        augment=crop_and_mirror if numbers.get("augment") else None,
         companion=companion,
         resume=request.resume,
         save=request.save,
@@ -97,8 +109,22 @@ def _minibatch(
 
 
 def _cross_entropy(request: Request) -> tuple[nn.Module, Outcome]:
-    """Adam on the mean cross entropy."""
-    return _minibatch(request, _initial(request), objectives.cross_entropy())
+    """The mean cross entropy."""
+    objective = objectives.cross_entropy(smoothing=request.numbers.get("smoothing", 0.0))
+    return _minibatch(request, _initial(request), objective)
+
+
+def _adversarial(request: Request) -> tuple[nn.Module, Outcome]:
+    """The cross entropy at adversarial images: of one step, unless the numbers say more."""
+    numbers = request.numbers
+    training = Adversarial(
+        numbers["eps"],
+        numbers["step"],
+        int(numbers.get("steps", 1)),
+        runtime.generator(request.seed, "start"),
+        numbers.get("smoothing", 0.0),
+    )
+    return _minibatch(request, _initial(request), training, training)
 
 
 def _sparse_autoencoder(request: Request) -> tuple[nn.Module, Outcome]:
@@ -159,4 +185,6 @@ JOBS: dict[str, Callable[[Request], tuple[nn.Module, Outcome]]] = {
     "decay-minibatch": _decayed_minibatch,
     "dropout": _dropout,
     "pools": _pools,
+    "pgd": _adversarial,
+    "fgsm-rs": _adversarial,
 }

@@ -45,17 +45,27 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
-def cross_entropy(coefficients: Sequence[float] = ()) -> Objective:
+def cross_entropy(coefficients: Sequence[float] = (), smoothing: float = 0.0) -> Objective:
     """Return mean cross entropy + sum over layers of a_l * sum(w_l^2); biases are not decayed.
 
     Parameters
     ----------
     coefficients : a_l of each linear layer; empty means no decay.
+    smoothing : share of each label that goes to all classes alike (Szegedy et al. 2016); in train
+        mode only.
+
+    Raises
+    ------
+    ValueError : a smoothing outside [0, 1).
     """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is a share of the label, at least 0 and below 1: {smoothing}")
     values = [float(value) for value in coefficients]
 
     def objective(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return add_decay(functional.cross_entropy(model(x), y), model, values)
+        share = smoothing if model.training else 0.0
+        loss = functional.cross_entropy(model(x), y, label_smoothing=share)
+        return add_decay(loss, model, values)
 
     return objective
 

@@ -38,9 +38,20 @@ class Draws:
             for row in x.detach().cpu().contiguous()
         ]
         keys = [int.from_bytes(digest[:8], "little", signed=True) for digest in digests]
-        self._keys = torch.tensor(keys, device=x.device)
-        self._dtype = x.dtype
-        self._calls = 0
+        self._set(torch.tensor(keys, device=x.device), x.dtype)
+
+    @classmethod
+    def keyed(cls, keys: Tensor, dtype: torch.dtype) -> "Draws":
+        """Return the streams of these keys (N,) int64, one a row, whatever the images are.
+
+        Where a row need not keep its numbers, as in training, this spares the hashing of pixels.
+        """
+        draws = cls.__new__(cls)
+        draws._set(keys, dtype)
+        return draws
+
+    def _set(self, keys: Tensor, dtype: torch.dtype) -> None:
+        self._keys, self._dtype, self._calls = keys, dtype, 0
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw numbers of `shape` for each row evenly from [0, 1): multiples of 2^-24."""
