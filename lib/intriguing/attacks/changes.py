@@ -1,8 +1,8 @@
 """Changes of a known size: noise, disarranged copies of an adversarial change, larger ones.
 
-They are what an adversarial change of the same size is compared with.  Only `gaussian_in_box` stays
-in the box: a cut makes a change smaller, so elsewhere the caller clamps, and says how large it was
-then.
+They are what an adversarial change of the same size is compared with.  Only `gaussian_in_box`
+and `resized_in_box` stay in the box: a cut makes a change smaller, so elsewhere the caller clamps,
+and says how large it was then.
 """
 
 from __future__ import annotations
@@ -84,6 +84,31 @@ def amplify(x: Tensor, x_adv: Tensor, size: float) -> Tensor:
     before = rms(x, x_adv)
     factor = torch.where(before > 0, size / before.clamp(min=torch.finfo(x.dtype).tiny), 0)
     return x + (x_adv - x) * _per_image(factor, x)
+
+
+def resized_in_box(x: Tensor, x_adv: Tensor, norm: float, *, steps: int = 60) -> Tensor:
+    """Return clip(x + s (x_adv - x)) in [0, 1], s such that each change has the L2 norm `norm`.
+
+    The norm grows with s, so bisection finds it, one s for each image, in `steps` halvings of
+    log s.  Shortened changes keep their direction; lengthened ones lose what the box cuts off.
+    An image whose change is zero keeps none, and what the box does not allow ends a million times
+    as long before the cut.
+
+    Raises ValueError for a norm that is not positive.
+    """
+    if not 0 < norm < float("inf"):
+        raise ValueError(f"a norm to reach is positive, not {norm}")
+    change = x_adv - x
+    before = change.flatten(1).norm(dim=1)
+    low = (norm / before.clamp_min(torch.finfo(x.dtype).tiny)).clamp_max(1e30).log2()  # no cut
+    high = low + 20
+    for _ in range(steps):
+        middle = (low + high) / 2
+        at = (x + change * _per_image(middle.exp2(), x)).clamp(0, 1)
+        short = (at - x).flatten(1).norm(dim=1) < norm
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    scale = torch.where(before > 0, high.exp2(), 0)
+    return (x + change * _per_image(scale, x)).clamp(0, 1)
 
 
 def _normal(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from intriguing.interactions.mean import (
     row_sums,
 )
 from intriguing.interactions.pairwise import Estimate, pairwise, random_pairs
+from intriguing.interactions.readings import Readings, readings
 from intriguing.interactions.surrogate import sampled_sii
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Moments",
     "PerturbationGame",
     "Quadrature",
+    "Readings",
     "all_coalitions",
     "dividends",
     "exact_orders",
@@ -42,6 +44,7 @@ __all__ = [
     "pairwise",
     "perturbation_game",
     "random_pairs",
+    "readings",
     "row_sums",
     "sampled_sii",
     "shapley_values",

@@ -6,16 +6,19 @@ from its own generator, made from `seed`.  Nothing here needs torch.
 
 Sources: Efron (1987) for BCa; Wilson (1927); Korn and Graubard (1998) for Wilson's interval with an
 effective number of trials; McNemar (1947), exact form; Bonett and Wright (2000) for the interval of
-Spearman's rho; Owen (2007) for the crossed ("pigeonhole") bootstrap.
+Spearman's rho; Holm (1979); Owen (2007) for the crossed ("pigeonhole") bootstrap.
 """
 
 from intriguing.stats.correlation import spearman
 from intriguing.stats.crossed import crossed_proportion, seed_image_interval
 from intriguing.stats.interval import Interval, decimals, format_interval
-from intriguing.stats.proportions import McNemar, mcnemar, wilson
+from intriguing.stats.means import function_of_means
+from intriguing.stats.panels import panel_correlation, rank
+from intriguing.stats.proportions import McNemar, holm, mcnemar, wilson
 from intriguing.stats.resampling import FEW, bootstrap, mean_interval, paired_difference
 
 __all__ = [
     "FEW", "Interval", "McNemar", "bootstrap", "crossed_proportion", "decimals", "format_interval",
-    "mcnemar", "mean_interval", "paired_difference", "seed_image_interval", "spearman", "wilson",
+    "function_of_means", "holm", "mcnemar", "mean_interval", "paired_difference",
+    "panel_correlation", "rank", "seed_image_interval", "spearman", "wilson",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Attacks whose images are meant for other networks: one function, and parts that combine.
 
-`pgd` is the function, `parts` names the published methods as its arguments.
+`pgd` is the function, `parts` names the published methods as its arguments; `penalised` is held
+back by a penalty in the place of a ball.
 """
 
 from intriguing.attacks.transfer.ascent import margin, pgd
@@ -14,6 +15,7 @@ from intriguing.attacks.transfer.parts import (
     shrinking,
     smoothing,
 )
+from intriguing.attacks.transfer.penalised import penalised
 from intriguing.attacks.transfer.residual import Ensemble, decayed, residual_blocks
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "decayed",
     "margin",
     "parts",
+    "penalised",
     "pgd",
     "residual_blocks",
     "shrinking",

@@ -1,0 +1,72 @@
+"""The mean interaction of perturbed images in both target modes, from one set of passes.
+
+`perturbation_game` and `mean_interaction` give one mode at a time; a chapter that compares the two
+would ask the network everything twice.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from intriguing.interactions.coalitions import ask
+from intriguing.interactions.games import Grid, PerturbationGame, perturbation_game
+from intriguing.interactions.mean import mean_quadrature
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the source says of N perturbations, each (N,) float64, in logits.
+
+    Attributes
+    ----------
+    mean, mean_fixed : mean interaction of all pairs of cells, for the best other class of each
+        coalition ("max"), and for that of the whole perturbation in all of them ("fixed").
+    value, clean : v of all cells and of none, for the best other class of each.
+    """
+
+    mean: Tensor
+    mean_fixed: Tensor
+    value: Tensor
+    clean: Tensor
+
+    @property
+    def gain(self) -> Tensor:
+        """How far the perturbation brings the other class, v(all) - v(none)."""
+        return self.value - self.clean
+
+
+@torch.no_grad()
+def readings(
+    model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, *, grid: Grid, batch: int = 512
+) -> Readings:
+    """Return the `Readings` of perturbations, by 2 n + 2 passes an image for n cells.
+
+    Arguments and errors are those of `intriguing.interactions.perturbation_game`.
+    """
+    game = perturbation_game(model, x, y, delta, grid=grid, target_mode="fixed", batch=batch)
+    exact = mean_quadrature(game.players)
+    values = ask(lambda masks: _both(game, masks), exact.masks)  # (2, N, M)
+    most, fixed = values @ exact.weights.to(values.device)  # (2, N)
+    return Readings(most, fixed, values[0, :, 0], values[0, :, 1])
+
+
+def _both(game: PerturbationGame, masks: Tensor) -> Tensor:
+    """Return the values of coalitions (M, n) in the modes "max" and "fixed": (2, N, M)."""
+    masks = masks.to(game.x.device)
+
+    def values(rows: slice) -> Tensor:
+        some = game[rows]
+        parts = game.batch.over(lambda part: _pass(some, masks[part]), len(masks), each=len(some))
+        return torch.cat(parts, dim=2)
+
+    return torch.cat(game.batch.over(values, len(game)), dim=1)
+
+
+def _pass(game: PerturbationGame, masks: Tensor) -> Tensor:
+    """Return the values of a few coalitions of a few images by one pass: (2, N, M)."""
+    logits = game.model(game.masked(masks).flatten(0, 1)).unflatten(0, (len(game), len(masks)))
+    at, other = (c[:, None, None].expand(-1, len(masks), 1) for c in (game.y, game.other))
+    own = logits.gather(2, at).squeeze(2)  # (N, M)
+    most = logits.scatter(2, at, -torch.inf).amax(2)
+    return torch.stack([most, logits.gather(2, other).squeeze(2)]) - own
