@@ -12,6 +12,7 @@ but for `activations`, which reads phi off any of them.
 import torch
 from torch import Tensor, nn
 
+from intriguing import batches
 from intriguing.errors import nearest
 
 _CHUNK = 20_000_000  # scores held at once: 160 MB of float64
@@ -63,15 +64,18 @@ def activations(
     module = _module(model, x, layer)
     seen: list[Tensor] = []
     hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+
+    def features(images: Tensor) -> Tensor:
+        seen.clear()  # of a batch that had no room
+        model(images)
+        if len(seen) != 1:
+            raise ValueError(f"layer {layer!r} does not run exactly once for each image")
+        return seen.pop()
+
     try:
-        parts = x.split(batch)
-        for part in parts:
-            model(part)
+        return batches.apply(features, x, batch=batch)  # (N, F)
     finally:
         hook.remove()
-    if len(seen) != len(parts):
-        raise ValueError(f"layer {layer!r} does not run exactly once for each image")
-    return torch.cat(seen)  # (N, F)
 
 
 def _module(model: nn.Module, x: Tensor, layer: str | int) -> nn.Module:

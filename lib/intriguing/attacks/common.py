@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from intriguing import batches
+
 BOX_SLACK = 1e-6  # pixels may leave [0, 1] by rounding, not by more
 
 
@@ -94,7 +96,7 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor, target: Tensor | None =
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor, *, batch: int = 1000) -> Tensor:
     """Predicted labels (N,) of pixels (N, C, H, W)."""
-    return torch.cat([model(part).argmax(1) for part in x.split(batch)])
+    return batches.apply(lambda images: model(images).argmax(1), x, batch=batch)
 
 
 def measure(model, x: Tensor, y: Tensor, x_adv: Tensor, target: Tensor | None, **search):

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intriguing.batches import Batch
+
 from .boxlbfgs import BoxLBFGS
 from .bracket import Brackets
 
@@ -40,6 +42,7 @@ class Search:
     def run(self, batch: int, progress) -> Tensor:
         """Attack all images, at most `batch` at a time; return x_adv (N, C, H, W)."""
         n = len(self.images)
+        self.passes = Batch(batch)
         waiting = torch.arange(n, device=self.images.device)
         rows, waiting = waiting[:batch], waiting[batch:]
         for name in self.ROWS:
@@ -67,8 +70,17 @@ class Search:
 
     def _evaluate(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss (B,), its gradient (B, D) and the target's margin (B,) at the variables `v`."""
-        pixels = self.penalty.pixels(v, self.origin).view(-1, *self.shape)  # (B, C, H, W)
-        target = self.target[self.who]
+        parts = self.passes.over(lambda rows: self._pass(v, rows), len(v))
+        if len(parts) == 1:
+            return parts[0]
+        loss, gradient, margin = (torch.cat(part) for part in zip(*parts, strict=True))
+        return loss, gradient, margin
+
+    def _pass(self, v: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """`_evaluate` for some rows, in one pass of the model."""
+        pixels = self.penalty.pixels(v[rows], self.origin[rows])
+        pixels = pixels.view(-1, *self.shape)  # (B, C, H, W)
+        target = self.target[self.who[rows]]
         with torch.enable_grad():
             pixels = pixels.detach().requires_grad_()
             logits = self.model(pixels)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from intriguing import batches
+
 from .common import check_inputs
 
 TARGET_MODES = ("random", "fixed", "all", "nearest")
@@ -55,8 +57,8 @@ def linearised(model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 500) -> T
     negative where class k already wins.  Raises ValueError for bad input.
     """
     classes = check_inputs(model, x, y)
-    parts = []
-    for images, labels in zip(x.split(batch), y.split(batch), strict=True):
+
+    def distances(images: Tensor, labels: Tensor) -> Tensor:
         distance = images.new_full((len(images), classes), torch.inf)
         for k in range(classes):
             pixels = images.clone().requires_grad_()
@@ -64,6 +66,6 @@ def linearised(model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 500) -> T
             gap = logits.gather(1, labels[:, None]).squeeze(1) - logits[:, k]
             (g,) = torch.autograd.grad(gap.sum(), pixels)
             distance[:, k] = gap.detach() / g.flatten(1).norm(dim=1)
-        distance.scatter_(1, labels[:, None], torch.inf)  # the class itself: 0 / 0
-        parts.append(distance)
-    return torch.cat(parts)
+        return distance.scatter_(1, labels[:, None], torch.inf)  # the class itself: 0 / 0
+
+    return batches.apply(distances, x, y, batch=batch)

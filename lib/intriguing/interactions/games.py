@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from intriguing import attacks
+from intriguing import attacks, batches
 
 TARGET_MODES = ("fixed", "max")
 Grid = int | tuple[int, int]
@@ -35,7 +35,7 @@ class PerturbationGame:
     y : (N,) labels.
     other : (N,) the class y' for "fixed", None for "max".
     grid : rows and columns of cells.
-    batch : images that the model sees at once.
+    batch : how many images the model sees at once; halved where a GPU has no room for them.
     """
 
     model: nn.Module
@@ -44,7 +44,7 @@ class PerturbationGame:
     delta: Tensor
     other: Tensor | None
     grid: tuple[int, int]
-    batch: int
+    batch: batches.Batch
 
     @property
     def players(self) -> int:
@@ -70,14 +70,17 @@ class PerturbationGame:
                 f"coalitions of {self.players} players are (M, {self.players}), "
                 f"not {tuple(masks.shape)}"
             )
-        keep = torch.is_grad_enabled() and self.delta.requires_grad
+        keep = torch.is_grad_enabled() and self.delta.requires_grad  # and so a graph of each pass
+
+        def values(rows: slice) -> Tensor:
+            some = self[rows]
+            parts = self.batch.over(
+                lambda part: some._values(masks[part]), len(masks), each=len(some), halve=not keep
+            )
+            return torch.cat(parts, dim=1)
+
         with torch.set_grad_enabled(keep):
-            rows = []
-            for start in range(0, len(self), self.batch):
-                some = self[start : start + self.batch]
-                parts = masks.split(max(1, self.batch // len(some)))
-                rows.append(torch.cat([some._values(part) for part in parts], dim=1))
-            return torch.cat(rows)
+            return torch.cat(self.batch.over(values, len(self), halve=not keep))
 
     def masked(self, masks: Tensor) -> Tensor:
         """Return the images x + delta^(S), (N, M, C, H, W), of coalitions (M, n)."""
@@ -141,12 +144,10 @@ def perturbation_game(
         raise ValueError(f"a grid of {grid} does not fit images of {tuple(x.shape[2:])} pixels")
     if target_mode not in TARGET_MODES:
         raise ValueError(f"target_mode must be one of {TARGET_MODES}, not {target_mode!r}")
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, not {batch}")
-    game = PerturbationGame(model, x, y, delta, None, grid, batch)
+    game = PerturbationGame(model, x, y, delta, None, grid, batches.Batch(batch))
     if target_mode == "max":
         return game
-    return replace(game, other=_best_other(model, x + delta.detach(), y, batch))
+    return replace(game, other=best_other(model, x + delta.detach(), y, game.batch))
 
 
 def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -158,7 +159,7 @@ def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor
 
 
 @torch.no_grad()
-def _best_other(model: nn.Module, x: Tensor, y: Tensor, batch: int) -> Tensor:
+def best_other(model: nn.Module, x: Tensor, y: Tensor, batch: int | batches.Batch) -> Tensor:
     """Return the class (N,) with the largest logit, the label apart."""
-    logits = torch.cat([model(part) for part in x.split(batch)])
+    logits = batches.apply(model, x, batch=batch)
     return logits.scatter(1, y[:, None], -torch.inf).argmax(1)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intriguing import runtime
+from intriguing import batches, runtime
 from intriguing.attacks.common import AttackResult, check_inputs, measure
 from intriguing.attacks.transfer.balls import BALLS, Ball
 from intriguing.attacks.transfer.draws import Draws
@@ -91,10 +91,10 @@ def pgd(
     momentum : share of the last step's direction that is added; gradients are first divided by
         their L1 norm.
     seed : of all randomness; each image has its own numbers, see `draws`.
-    batch : images that the source sees at once; 128 on a CPU, 1,024 on a GPU if None, which large
-        networks want lowered.
+    batch : images that the source sees at once; 128 on a CPU, 1,024 on a GPU if None.  Where a GPU
+        has no room for them, fewer: see `intriguing.batches`.
     observe : called after each step as observe(number from 1, slice of the rows, their x_adv),
-        for success by steps.
+        for success by steps.  Rows that had no room start again, and are observed again.
 
     Returns
     -------
@@ -113,19 +113,19 @@ def pgd(
     height, width = (smoothing(side, kernel).to(x) for side in x.shape[2:])
     ascent = Ascent(
         model, LOSSES[loss], tuple(views), copies, variance, interaction,
-        (height, width) if kernel > 1 else None, momentum, seed, batch,
+        (height, width) if kernel > 1 else None, momentum, seed, batches.Batch(batch),
     )  # fmt: skip
-    found = []
+
+    def attacked(rows: slice) -> Tensor:
+        ball, draws = BALLS[norm](x[rows], eps), Draws(seed, x[rows])
+        at = ball.start(draws) if start == "random" else x[rows].clamp(0, 1)
+        for number, x_adv in enumerate(ascent.run(ball, y[rows], at, draws, steps, step), 1):
+            if observe is not None:
+                observe(number, rows, x_adv)
+        return x_adv
+
     with runtime.eval_mode(model), decayed(model, gamma), torch.no_grad():
-        for first in range(0, len(x), batch):
-            rows = slice(first, first + batch)
-            ball, draws = BALLS[norm](x[rows], eps), Draws(seed, x[rows])
-            at = ball.start(draws) if start == "random" else x[rows].clamp(0, 1)
-            points = ascent.run(ball, y[rows], at, draws, steps, step)
-            for number, x_adv in enumerate(points, 1):
-                if observe is not None:
-                    observe(number, rows, x_adv)
-            found.append(x_adv)
+        found = ascent.batch.over(attacked, len(x))
     return measure(
         model, x, y, torch.cat(found), None,
         iterations=torch.full_like(y, steps),
@@ -147,7 +147,7 @@ class Ascent:
     smooth: tuple[Tensor, Tensor] | None
     momentum: float
     seed: int
-    batch: int
+    batch: batches.Batch
 
     @property
     def alone(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from intriguing import batches
 from intriguing.interactions import games, mean
 
 
@@ -65,7 +66,14 @@ class Interaction:
         )  # fmt: skip
 
     def gradient(
-        self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, *, seed: int, batch: int = 512
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        delta: Tensor,
+        *,
+        seed: int,
+        batch: int | batches.Batch = 512,
     ) -> Tensor:
         """Return the gradient of the mean interaction by delta, without the weight.
 
@@ -75,22 +83,20 @@ class Interaction:
         if not all(1 <= n <= pixels for n, pixels in zip(self.cells, x.shape[2:], strict=True)):
             raise ValueError(f"a grid of {self.cells} does not fit {tuple(x.shape[2:])} pixels")
         delta = delta.detach().requires_grad_()
-        game = games.PerturbationGame(model, x, y, delta, None, self.cells, max(batch, len(x)))
+        passes = batch if isinstance(batch, batches.Batch) else batches.Batch(batch)
+        once = batches.Batch(max(passes.size, len(x)))  # what the game is asked goes in one pass
+        game = games.PerturbationGame(model, x, y, delta, None, self.cells, once)
         if self.target_mode == "fixed":
-            game = replace(game, other=_best_other(model, x + delta, y))
+            game = replace(game, other=games.best_other(model, x + delta.detach(), y, once))
         estimate = self.quadrature(seed)
         some = estimate.masks.any(1)  # where no cell is in, delta does not matter
         masks, weights = estimate.masks[some], estimate.weights[some].to(delta)
         total = torch.zeros_like(x)
-        size = max(1, batch // len(x))
+
+        def add(part: slice) -> None:
+            value = game(masks[part]) @ weights[part]  # (N, M) @ (M,)
+            total.add_(torch.autograd.grad(value.sum(), delta)[0])
+
         with torch.enable_grad():
-            for part, weight in zip(masks.split(size), weights.split(size), strict=True):
-                value = game(part) @ weight  # (N, M) @ (M,)
-                total += torch.autograd.grad(value.sum(), delta)[0]
+            passes.over(add, len(masks), each=len(x))
         return total
-
-
-@torch.no_grad()
-def _best_other(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the class (N,) with the largest logit, the label apart."""
-    return model(x).scatter(1, y[:, None], -torch.inf).argmax(1)
