@@ -31,7 +31,9 @@ wildcard_constraints:
 
 localrules:
     all,
+    chapters,
     pages,
+    zoo,
 
 
 rule all:
@@ -83,6 +85,11 @@ rule pages:
         "logs/pages.log",
     shell:
         "python -m intriguing build --profile {plan.profile} --pages-only > {log} 2>&1"
+
+
+rule chapters:
+    input:
+        plan.receipts,
 
 
 rule zoo:

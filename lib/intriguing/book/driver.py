@@ -7,6 +7,7 @@ Snakemake's own, longer account goes to `_build/<profile>/workflow.log`, what ea
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import TextIO
 
 from intriguing import paths
-from intriguing.book import kernel, receipts, workflow
+from intriguing.book import kernel, receipts, slurm, workflow
 from intriguing.errors import UserError
 
+_RULE = re.compile(r"(?:local)?rule (\w+):")
+_WILDCARD = re.compile(r"\s+wildcards: (?:key|chapter)=([^,\s]+)")
 POLL = 0.5  # seconds between two looks at the logs
 GRACE = 20  # seconds that an interrupted workflow has to end its jobs
 
@@ -32,7 +35,7 @@ class How:
     gpus: int = 0
     cluster: str | None = None
     device: str | None = None
-    dry_run: bool = False
+    target: str = "all"  # or "chapters", "zoo": rules of Snakefile
 
     def at_a_time(self) -> int:
         """Jobs at a time: as asked for, else one a GPU, else two where there are two cores."""
@@ -64,25 +67,53 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     ----------
     plan : see `workflow.plan`.
     how : jobs at a time, GPUs, cluster.
-    stream : receives what the jobs say; a dry run writes Snakemake's account there.
+    stream : receives what the jobs say.
 
     Raises
     ------
     UserError : Snakemake is not installed, or another build at this profile is at work.
     """
     require()
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    workflow.claim(plan).release()
-    if how.dry_run:
-        command = [*_command(plan, how), "--dry-run", "--quiet", "rules"]
-        subprocess.run(command, env=_environment(how), stdout=stream, stderr=subprocess.STDOUT)
-        return []
-    _sweep(plan)
+    lock = workflow.claim(plan)
+    try:
+        if how.cluster == "slurm":
+            slurm.require()
+            slurm.wait_for_survivors(plan.profile, plan.folder,
+                                     lambda line: print(line, file=stream, flush=True))
+        _sweep(plan)
+    finally:
+        lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
     log = plan.folder / "workflow.log"
     before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
     with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
-        status = _run(_command(plan, how), _environment(how), file)
+        status = _run(_command(plan, how), plan.folder, _environment(how), file)
     return [] if status == 0 else _failures(plan, log)
+
+
+def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
+    """Return what a build would do now: ("train", key), ("chapter", name) and ("pages", "").
+
+    Raises
+    ------
+    UserError : Snakemake is not installed, or cannot plan the build; the message has its words.
+    """
+    require()
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([*_command(plan, how), "--dry-run"], env=_environment(how),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    if done.returncode != 0:
+        plan.check()
+        raise UserError(f"Snakemake cannot plan the build:\n{text}")
+    found, rule = [], ""
+    for line in text.splitlines():
+        if match := _RULE.match(line):
+            rule = match[1]
+            if rule == "pages":
+                found.append((rule, ""))
+        elif match := _WILDCARD.match(line):
+            found.append((rule, match[1]))
+    return found
 
 
 def _command(plan: workflow.Plan, how: How) -> list[str]:
@@ -90,25 +121,34 @@ def _command(plan: workflow.Plan, how: How) -> list[str]:
     jobs = how.at_a_time()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     root = paths.root()
-    chosen = ["--profile", str(root / "workflow" / "profiles" / how.cluster), "--jobs", str(jobs)] \
-        if how.cluster else ["--cores", str(jobs * threads)]
-    resources = ["--resources", f"gpu={how.gpus}"] if how.gpus and not how.cluster else []
+    profiles = root / "workflow" / "profiles"
+    if how.cluster:
+        where = ["--profile", str(profiles / how.cluster), "--jobs", str(jobs)]
+        where += slurm.arguments(plan.profile) if how.cluster == "slurm" else []
+    else:
+        where = ["--cores", str(jobs * threads), "--resources", f"gpu={how.gpus}"]
     return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"),
-        "--workflow-profile", str(root / "workflow" / "profiles" / "default"),
-        *chosen, *resources, "--nolock",  # the workflow has a lock of its own, that no kill leaves
+        sys.executable, "-m", "snakemake", how.target, "--snakefile", str(root / "Snakefile"),
+        "--workflow-profile", str(profiles / "default"), *where,
+        "--nolock",  # the workflow has a lock of its own, which no kill leaves behind
         "--config", f"profile={plan.profile}", f"threads={threads}", f"gpus={how.gpus}",
     ]
 
 
 def _environment(how: How) -> dict[str, str]:
     """Return the environment of Snakemake and its jobs: `python` is this one, with this library."""
-    library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
+    library = [str(Path(__file__).resolve().parents[2]),
+               *(str(Path(entry).absolute())
+                 for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+    folders = {name: str(Path(os.environ[name].strip()).expanduser().absolute())
+               for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO")
+               if os.environ.get(name, "").strip()}  # jobs work in another folder
     return {
         **os.environ,
+        **folders,
         "INTRIGUING_ROOT": str(paths.root()),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "PYTHONPATH": os.pathsep.join(filter(None, library)),
+        "PYTHONPATH": os.pathsep.join(library),
         "PYTHONUNBUFFERED": "1",
         **({"INTRIGUING_DEVICE": how.device} if how.device else {}),
     }
@@ -124,11 +164,14 @@ def _sweep(plan: workflow.Plan) -> None:
             log.unlink(missing_ok=True)
 
 
-def _run(command: list[str], environment: Mapping[str, str], log: TextIO) -> int:
+def _run(command: list[str], folder: Path, environment: Mapping[str, str], log: TextIO) -> int:
     """Run Snakemake to its end; an interrupt ends its jobs and their kernels first."""
+    if threading.current_thread() is threading.main_thread():
+        # a shell starts background programs with Ctrl-C ignored, and Snakemake would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        start_new_session=True)
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+        stderr=subprocess.STDOUT, start_new_session=True)
     try:
         return process.wait()
     finally:
@@ -137,7 +180,10 @@ def _run(command: list[str], environment: Mapping[str, str], log: TextIO) -> int
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a process group: asked first, then killed."""
+    """End a process group: asked first, then killed.
+
+    SIGINT comes first: it makes Snakemake end its jobs, on a cluster too; SIGTERM, wait for them.
+    """
     for name in ("SIGINT", "SIGTERM", "SIGKILL"):
         if process.poll() is not None:
             return
@@ -186,7 +232,7 @@ def _failures(plan: workflow.Plan, log: Path) -> list[str]:
     shown = Path(os.path.relpath(plan.folder))
     missing = [Path(receipt).name for receipt in plan.receipts
                if not (plan.folder / receipt).is_file()]
-    untrained = [key for key in plan.known if not Path(plan.network(key)).is_file()]
+    untrained = [key for key in plan.known if not (plan.folder / plan.network(key)).is_file()]
     told = [f"{plan.label(key)} was not trained (log: {shown}/logs/train-{key}.log)"
             for key in untrained if (plan.folder / "logs" / f"train-{key}.log").is_file()]
     for name in missing:

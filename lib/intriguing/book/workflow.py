@@ -4,6 +4,7 @@ Snakemake decides what runs, when and where; this module says what there is.  It
 Snakemake's process; nothing a notebook imports knows of either.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +38,8 @@ def options(config: Mapping[str, Any]) -> Options:
 class Plan:
     """What a build at one profile consists of.
 
-    Paths are relative to `folder`, where the workflow is at work, if they lie below it.
+    Paths are relative to `folder`, where the workflow is at work: a book that moves is not built
+    again.
     """
 
     profile: str
@@ -47,6 +49,9 @@ class Plan:
     def folder(self) -> Path:
         """The profile's folder below `_build`."""
         return paths.build_dir(self.profile)
+
+    def _relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
 
     @cached_property
     def _declared(self) -> dict[str, tuple]:
@@ -62,6 +67,15 @@ class Plan:
                 known.setdefault(spec.key, (spec, name))
         return known
 
+    def check(self) -> None:
+        """Make the whole plan.
+
+        Raises
+        ------
+        UserError : what stops it, such as a data set that is not here.
+        """
+        _ = self.receipts, self.known
+
     @cached_property
     def receipts(self) -> list[str]:
         """The receipts that all chapters are to have."""
@@ -71,7 +85,7 @@ class Plan:
     @cached_property
     def prose(self) -> list[str]:
         """The files that pages are rendered from, beside the chapters' runs."""
-        return sorted(str(path) for path in site.sources())
+        return sorted(self._relative(path) for path in site.sources())
 
     @property
     def known(self) -> list[str]:
@@ -84,7 +98,7 @@ class Plan:
 
     def network(self, key: str) -> str:
         """Return the file that a finished network has: its sidecar, which is written last."""
-        return str(paths.zoo_dir() / f"{key}.json")
+        return self._relative(paths.zoo_dir() / f"{key}.json")
 
     def networks(self, chapter: str) -> list[str]:
         """Return the files of the networks that a chapter declares."""
@@ -112,7 +126,7 @@ class Plan:
         notebook = shelves.read_notebook(one.chapter.source)
         profile = paths.profiles_dir() / f"{self.profile}.yml"
         modules = fingerprint.module_files(notebook)
-        return [str(path) for path in (one.chapter.source, profile, *modules)]
+        return [self._relative(path) for path in (one.chapter.source, profile, *modules)]
 
 
 def plan(profile: str) -> Plan:

@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             one, shelf, stream=sys.stderr, device=options.device,
             done=lambda: options.if_needed and receipts.hold(one))
         page = shelf.page(name)
-        return min(str(page), os.path.relpath(page), key=len) + ("" if ran else " is up to date")
+        return min(str(page), os.path.relpath(page), key=len) if ran else "up to date"
 
     return _each(settings, work)
 
@@ -133,7 +133,8 @@ def build(options: argparse.Namespace) -> int:
     site.require()
     with working():
         page = site.build(options.profile, say)
-    print(f"open {page}")
+    if not options.pages_only:
+        print(f"open {page}")
     return RIGHT
 
 
@@ -167,18 +168,28 @@ def _drive(options: argparse.Namespace) -> int:
         raise UserError(f"no cluster is called {options.cluster!r}: {hint}")
     driver.require()
     site.require()
-    how = driver.How(options.jobs, options.gpus or 0, options.cluster, options.device,
-                     options.dry_run)
-    if not how.dry_run:
-        _pass_gates()
+    how = driver.How(options.jobs, options.gpus or 0, options.cluster, options.device)
     plan = workflow.plan(options.profile)
+    if options.dry_run:
+        return _say_pending(plan, how)
+    _pass_gates()
     with working():
         failed = driver.drive(plan, how, sys.stderr)
     if failed:
         raise Failed("\n  ".join(["the book is not complete; the next call goes on from here:",
                                   *failed]))
-    if not how.dry_run:
-        print(f"open {plan.folder / workflow.PAGES}")
+    print(f"open {plan.folder / workflow.PAGES}")
+    return RIGHT
+
+
+def _say_pending(plan: Any, how: Any) -> int:
+    """Print what a build would do, and run nothing."""
+    from intriguing.book import driver
+
+    words = {"train": lambda key: f"train {plan.label(key)}", "chapter": lambda name: f"run {name}",
+             "pages": lambda _: "render the pages"}
+    pending = [words[rule](which) for rule, which in driver.pending(plan, how)]
+    print("\n".join(pending) if pending else "nothing to do: everything is up to date")
     return RIGHT
 
 
