@@ -288,6 +288,7 @@ def curves(
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     if len(names) > len(MARKERS):
         raise ValueError(f"{len(names)} series, but only {len(MARKERS)} can be told apart")
+    places = sorted({x for series in panels.values() for points in series.values() for x in points})
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = _figure(rows, columns, (7.6, 2.6 * rows + 0.5), sharex=True, sharey=True)
@@ -305,6 +306,9 @@ def curves(
         ax.set(title=panel, **{f"{axis}scale": "log" for axis in log})
         ax.title.set_fontsize(9)
         ax.grid(alpha=0.25)
+        if "x" in log and len(places) <= 6:
+            ax.set_xticks(places, [f"{place:g}" for place in places])
+            ax.xaxis.set_minor_locator(NullLocator())
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     for column in axes.T:
