@@ -11,7 +11,8 @@
 from intriguing.book import workflow as book
 
 plan = book.plan(config.get("profile", "smoke"))
-settings = book.options(config)
+threads = int(config.get("threads", 1))  # of a job
+gpu = int(config.get("gpu", 0))  # that a job asks the cluster for
 
 
 workdir: str(plan.folder)
@@ -48,10 +49,9 @@ rule train:
         lambda wildcards: plan.bases(wildcards.key),
     params:
         chapter=lambda wildcards: plan.chapter_of(wildcards.key),
-    threads: settings.threads
+    threads: threads
     resources:
-        gpu=settings.gpu,
-        gpu_memory_mb=settings.train_memory_mb,
+        gpu=gpu,
     log:
         "logs/train-{key}.log",
     shell:
@@ -65,9 +65,9 @@ rule chapter:
     input:
         ancient(lambda wildcards: plan.sources(wildcards.chapter)),
         networks=ancient(lambda wildcards: plan.networks(wildcards.chapter)),
-    threads: settings.threads
+    threads: threads
     resources:
-        gpu=settings.gpu,
+        gpu=gpu,
     log:
         "logs/{chapter}.{fingerprint}.log",
     shell:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from intriguing import paths
+from intriguing import gpus, paths
 from intriguing.book import kernel, receipts, slurm, workflow
 from intriguing.errors import UserError
 
@@ -38,8 +38,11 @@ class How:
     target: str = "all"  # or "chapters", "zoo": rules of Snakefile
 
     def at_a_time(self) -> int:
-        """Jobs at a time: as asked for, else one a GPU, else two where there are two cores."""
-        return self.jobs or self.gpus or min(2, os.cpu_count() or 1)
+        """Jobs at a time: as asked for, else two a GPU, else two where there are two cores.
+
+        Two a GPU, since small jobs share one; where they do not fit, the second waits.
+        """
+        return self.jobs or 2 * self.gpus or min(2, os.cpu_count() or 1)
 
 
 def require() -> None:
@@ -126,26 +129,34 @@ def _command(plan: workflow.Plan, how: How) -> list[str]:
         where = ["--profile", str(profiles / how.cluster), "--jobs", str(jobs)]
         where += slurm.arguments(plan.profile) if how.cluster == "slurm" else []
     else:
-        where = ["--cores", str(jobs * threads), "--resources", f"gpu={how.gpus}"]
+        where = ["--cores", str(jobs * threads)]
     return [
         sys.executable, "-m", "snakemake", how.target, "--snakefile", str(root / "Snakefile"),
         "--workflow-profile", str(profiles / "default"), *where,
         "--nolock",  # the workflow has a lock of its own, which no kill leaves behind
-        "--config", f"profile={plan.profile}", f"threads={threads}", f"gpus={how.gpus}",
+        "--config", f"profile={plan.profile}", f"threads={threads}",
+        f"gpu={int(how.gpus > 0 and how.cluster is not None)}",
     ]
 
 
 def _environment(how: How) -> dict[str, str]:
-    """Return the environment of Snakemake and its jobs: `python` is this one, with this library."""
+    """Return the environment of Snakemake and its jobs: `python` is this one, with this library.
+
+    Raises
+    ------
+    UserError : more GPUs asked for than there are.
+    """
     library = [str(Path(__file__).resolve().parents[2]),
                *(str(Path(entry).absolute())
                  for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     folders = {name: str(Path(os.environ[name].strip()).expanduser().absolute())
                for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO")
                if os.environ.get(name, "").strip()}  # jobs work in another folder
+    shared = {} if how.cluster or not how.gpus else {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
     return {
         **os.environ,
         **folders,
+        **shared,
         "INTRIGUING_ROOT": str(paths.root()),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join(library),

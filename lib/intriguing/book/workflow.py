@@ -5,7 +5,6 @@ Snakemake's process; nothing a notebook imports knows of either.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,21 +16,6 @@ from intriguing.errors import UserError
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 LOCK = "workflow.lock"  # below the profile's folder: held while a workflow runs
-
-
-@dataclass(frozen=True)
-class Options:
-    """What jobs are given: CPU threads, a GPU or none, the GPU memory of a training in MB."""
-
-    threads: int = 1
-    gpu: int = 0
-    train_memory_mb: int = 0
-
-
-def options(config: Mapping[str, Any]) -> Options:
-    """Return the options in Snakemake's config; absent ones have the defaults."""
-    return Options(int(config.get("threads", 1)), int(int(config.get("gpus", 0)) > 0),
-                   int(config.get("train_memory_mb", 0)))
 
 
 @dataclass(frozen=True)
