@@ -1,4 +1,4 @@
-"""The `intriguing` command: list, run, build, publish, check, zoo, data.
+"""The `intriguing` command: list, run, build, publish, check, wheelhouse, zoo, data.
 
 Exit status: 0 right, 1 something failed, 2 misuse (nothing was run), 130 interrupted.
 Modules that are slow to import (torch, papermill, Jupyter) are imported by the commands that need
@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from intriguing import __version__
-from intriguing.commands import book, stores
+from intriguing.commands import book, offline, stores
 from intriguing.commands.common import FAILED, INTERRUPTED, MISUSE, RIGHT, Failed, complain
 from intriguing.errors import UserError, nearest
 
 _COMMANDS: dict[str, tuple[str, ...]] = {
     "list": (), "run": (), "build": (), "publish": (), "check": (),
+    "wheelhouse": (),
     "zoo": ("list", "train", "verify", "remove"),
     "data": ("list", "fetch", "verify"),
 }
@@ -160,6 +161,7 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                      help="leave alone a page that is up to date with all it is made from")
     one._negative_number_matcher = re.compile(r"-[\d.]")  # argparse takes -1e-3 for an option
     _device(one)
+    _gpu_memory(one, default=None)
 
     one = _command(under, made, "build", book.build, "render the book as HTML",
                    "Without --profile, renders what is published and executes nothing. With it, "
@@ -194,6 +196,23 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                    "the gates: sources, profiles, published pages, claims")
     one.add_argument("--strict", action="store_true", help="a stale page is a failure too")
 
+    one = _command(under, made, "wheelhouse", offline.wheelhouse,
+                   "collect what a machine without a network needs to run the book",
+                   "Into one folder: wheels, the sources that git knows, the data of a profile, "
+                   "and run.sh, which checks, installs and runs it there.")
+    one.add_argument("folder", metavar="DIR", help="new, or of a former call, which it completes")
+    _profile(one, default="cpu")
+    one.add_argument("--python", metavar="VERSION", default="{}.{}".format(*sys.version_info),
+                     help="of the Python there (default: %(default)s)")
+    one.add_argument("--platform", metavar="TAG", default="manylinux_2_28_x86_64",
+                     help="oldest system that will do (default: %(default)s, glibc 2.28)")
+    one.add_argument("--torch-from-node", action="store_true",
+                     help="leave torch and torchvision out: that machine has them")
+    one.add_argument("--networks", action="store_true",
+                     help="take along those of the profile's networks that are trained")
+    one.add_argument("--no-data", action="store_true",
+                     help="leave out all data but the digits that come with the book")
+
 
 def _zoo_commands(under: Any, made: dict[str, _Parser]) -> None:
     _command(under, made, "zoo list", stores.zoo_list, "the networks in the store")
@@ -215,6 +234,7 @@ def _zoo_commands(under: Any, made: dict[str, _Parser]) -> None:
     _profile(one, default="smoke")
     one.add_argument("--key", help="of a chapter's networks, the one with this key")
     _device(one)
+    _gpu_memory(one, default=TRAINING_MB)
 
 
 def _data_commands(under: Any, made: dict[str, _Parser]) -> None:
@@ -244,6 +264,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"a count is 1 or more, not {text}")
     return value
+
+
+def _gpu_memory(parser: _Parser, default: int | None) -> None:
+    parser.add_argument("--gpu-memory", type=_positive, metavar="MB", default=default,
+                        help="where INTRIGUING_GPUS shares out GPUs, what this job needs of one "
+                             f"(default: {default or 'all of it'})")
 
 
 def _device(parser: _Parser) -> None:

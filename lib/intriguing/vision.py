@@ -53,6 +53,7 @@ FILES["CIFAR10"] = {
 }
 FILES["CIFAR100"] = {"train": ["cifar-100-python/train"], "test": ["cifar-100-python/test"]}
 FILES["SVHN"] = {split: [f"{split}_32x32.mat"] for split in ("train", "test")}
+_NAMES = {"CIFAR10": "cifar-10-batches-py/batches.meta", "CIFAR100": "cifar-100-python/meta"}
 
 
 def module() -> ModuleType:
@@ -123,6 +124,12 @@ def files(kind: str, folder: Path, split: str) -> list[Path]:
     needed = FILES[kind][split] if kind == "SVHN" else sum(FILES[kind].values(), [])
     complete = all((folder / name).is_file() for name in needed)
     return [folder / name for name in FILES[kind][split]] if complete else []
+
+
+def all_files(kind: str, folder: Path) -> list[Path]:
+    """Return everything below `folder` that torchvision reads of a set, class names included."""
+    names = [*sum(FILES[kind].values(), []), *([_NAMES[kind]] if kind in _NAMES else [])]
+    return [folder / name for name in names]
 
 
 def read(kind: str, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -276,6 +283,20 @@ def network(
             saved.load(net, weights, prefix="net.")
     first = Normalize(normalize.mean, normalize.std)
     return nn.Sequential(collections.OrderedDict(normalize=first, net=net)).eval()
+
+
+def weights_file(name: str, weights: str) -> Path | None:
+    """Return where torch keeps a version of published weights, be it there or not yet.
+
+    None where torchvision has no classifier of that name, or no such version of its weights.
+    """
+    zoo = module().models
+    if name not in zoo.list_models(module=zoo):
+        return None
+    urls = {member.name: member.url for member in zoo.get_model_weights(name)}
+    if weights not in urls:
+        return None
+    return Path(torch.hub.get_dir(), "checkpoints", urls[weights].rpartition("/")[2])
 
 
 def _published(name: str, member) -> nn.Module:
