@@ -23,9 +23,10 @@ from intriguing import paths
 from intriguing.errors import UserError
 from intriguing.gpus import GPUS, given, memory, visible
 
-__all__ = ["SHARES", "given", "job", "memory", "take", "visible"]
+__all__ = ["SHARES", "TRAINING_MB", "given", "job", "memory", "take", "visible"]
 
 SHARES = 16  # of one GPU: jobs that fit on it together, at most
+TRAINING_MB = 8000  # what `zoo train` asks for unless told: a guess on the safe side, not measured
 POLL = 0.5  # s between two looks at GPUs that are taken
 
 Say = Callable[[str], None]

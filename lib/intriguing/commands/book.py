@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from intriguing import slots
 from intriguing.commands.common import (
     FAILED,
     RIGHT,
@@ -93,9 +94,10 @@ def run(options: argparse.Namespace) -> int:
 
     def work(one: Any) -> str:
         name = one.chapter.name
-        ran = runner.run(
-            one, shelf, stream=sys.stderr, device=options.device,
-            done=lambda: options.if_needed and receipts.hold(one))
+        with slots.job(options.gpu_memory, device=options.device, say=say):
+            ran = runner.run(
+                one, shelf, stream=sys.stderr, device=options.device,
+                done=lambda: options.if_needed and receipts.hold(one))
         page = shelf.page(name)
         return min(str(page), os.path.relpath(page), key=len) if ran else "up to date"
 

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterable
 
+from intriguing import slots
 from intriguing.commands.common import FAILED, RIGHT, check_device, complain, say, table, working
 from intriguing.errors import UserError, nearest
 
@@ -52,6 +53,11 @@ def zoo_remove(options: argparse.Namespace) -> int:
 
 def zoo_train(options: argparse.Namespace) -> int:
     """Train the named networks, where they are missing."""
+    with slots.job(options.gpu_memory, device=options.device, say=say):  # before torch is there
+        return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
     check_device(options.device)
     from intriguing import zoo
 
