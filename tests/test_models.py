@@ -37,7 +37,7 @@ PARAMETERS = {
         9 * (16 + 16 + 32 + 64 + 64) + 16 * 32 + 32 * 64 + 2 * 64**2 + 2 * (16 * 2 + 64 + 5 * 64)
         + 650
     ),
-    "convmixer-mnist": 17 * 32 + 4 * (26 * 32 + 33 * 32) + 2 * 9 * 32 + 330,
+    "convmixer-mnist": 17 * 64 + 3 * (26 * 64 + 65 * 64) + 2 * 7 * 64 + 650,
     # As others count them for 10 classes: 11.17, 21.28, 14.7, 0.77, 3.22 and 0.59 million.
     "resnet18-cifar": 11_173_962,
     "resnet34-cifar": 21_282_122,

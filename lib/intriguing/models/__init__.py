@@ -55,7 +55,7 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet-mnist": lambda **kw: MobileNet(
         width=16, stride=2, plan=((32, 1), (64, 2), (64, 1), (64, 1)), pixels=_grey(), **kw
     ),
-    "convmixer-mnist": lambda **kw: ConvMixer(width=32, depth=4, patch=4, pixels=_grey(), **kw),
+    "convmixer-mnist": lambda **kw: ConvMixer(width=64, depth=3, patch=4, pixels=_grey(), **kw),
     "cnn-cifar": lambda **kw: SmallCNN(channels=3, size=32, widths=(32, 64), hidden=256, **kw),
     "allcnn-cifar": lambda **kw: AllCNN(channels=3, width=96, **kw),
     "resnet20-cifar": lambda **kw: ResNet(channels=3, width=32, blocks=3, **kw),

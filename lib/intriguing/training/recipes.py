@@ -98,7 +98,7 @@ CONVNETS: dict[str, dict[str, Recipe]] = {  # name -> for grey digits, for colou
         "colour": Recipe("mobilenet-cifar", (), _SGD, _FEW_COLOURS),
     },
     "ConvMixer": {
-        "grey": Recipe("convmixer-mnist", (), _SWIFT | {"epochs": 6}, {"batch": 32}),
+        "grey": Recipe("convmixer-mnist", (), _SWIFT | {"epochs": 4}, {"batch": 32}),
         "colour": Recipe("convmixer-cifar", (), _MIXER, _FEW_COLOURS),
     },
     "ResNet-18": {"colour": Recipe("resnet18-cifar", (), _SGD, _FEW_COLOURS)},
