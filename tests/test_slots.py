@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import intriguing
 from intriguing import gpus, paths, slots
+from intriguing.cli import main
 from intriguing.errors import UserError
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
@@ -289,3 +291,54 @@ def test_torch_is_not_imported():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": LIB})
     assert done.stdout.strip() == "False", done.stderr
+
+
+# ---------------------------------------------------------------- the commands
+
+
+@pytest.fixture
+def commands(machine, tiny_book):
+    """The commands `run` and `zoo train`, which only say which GPU they see; and their GPUs."""
+    seen = []
+
+    def look(*_, **__):
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return 0
+
+    tiny_book.add("01-first", "x = n_images")
+    machine.setattr("intriguing.book.runner.run", look)
+    machine.setattr("intriguing.commands.stores._train", look)
+    return lambda *words: (main([*words]), seen.pop() if seen else None)
+
+
+@pytest.mark.parametrize("words", [["run", "01-first"], ["zoo", "train"]])
+def test_the_commands_take_a_gpu_where_gpus_are_shared_out(machine, commands, words, capsys):
+    assert commands(*words) == (0, None)
+    machine.setenv(gpus.GPUS, "0,1")
+    assert commands(*words) == (0, "0")
+    with slots.take(["0"]):
+        assert commands(*words) == (0, "1")
+    assert "on GPU 1" in capsys.readouterr().err
+    assert commands(*words, "--device", "cpu") == (0, None)
+    machine.setenv(gpus.MEMORY, "16000")
+    with slots.take(["0", "1"], memory_mb=1000):
+        assert commands(*words, "--gpu-memory", "8000") == (0, "1"), "the emptier one"
+
+
+def test_a_chapter_takes_a_whole_gpu_and_a_training_a_part(machine, commands):
+    asked = []
+
+    @contextmanager
+    def job(memory_mb, **_):
+        asked.append(memory_mb)
+        yield None
+
+    machine.setattr(slots, "job", job)
+    for words in (["run", "01-first"], ["zoo", "train"], ["run", "01-first", "--gpu-memory", "7"]):
+        assert commands(*words)[0] == 0
+    assert asked == [None, slots.TRAINING_MB, 7]
+
+
+def test_no_memory_is_misuse(commands, capsys):
+    assert commands("run", "01-first", "--gpu-memory", "0") == (2, None)
+    assert "--gpu-memory" in capsys.readouterr().err
