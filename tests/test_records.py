@@ -2,13 +2,16 @@
 
 import json
 import subprocess
+import warnings
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from intriguing import provenance, records, stats
+from intriguing import attacks, provenance, records, stats
 from intriguing.errors import UserError
 
 CHAPTER = "02-some-chapter"
@@ -222,6 +225,58 @@ def test_card_and_provenance_say_what_ran(root):
         assert part in page
     smoke = provenance.card({**run.head, "profile": "smoke"})
     assert "not comparable" in smoke
+
+
+class Crowded(nn.Module):
+    """A network whose device has room for `room` images at once."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.layer = room, nn.Linear(4, 3)
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError(f"{len(x)} images")
+        return self.layer(x.flatten(1))
+
+
+def test_the_record_says_which_batches_were_halved(root):
+    shown = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as a notebook may: the record hears of it all the same
+        warnings.showwarning = lambda message, *_, **__: shown.append(str(message))
+        former = warnings.showwarning
+        run = begin()
+        for room, batch in ((6, 10), (6, 10), (2, 4), (9, 4)):
+            attacks.predict(Crowded(room).eval(), torch.zeros(20, 1, 2, 2), batch=batch)
+        warnings.warn("something else", stacklevel=1)
+        run.finish()
+        assert warnings.showwarning is former
+        attacks.predict(Crowded(1).eval(), torch.zeros(20, 1, 2, 2))  # another's business
+    head, _ = records.load(run.folder)
+    assert head["halved"] == [
+        {"what": "images", "before": 10, "after": 5, "times": 2},
+        {"what": "images", "before": 4, "after": 2, "times": 1}]
+    assert "| Halved, for want of memory | 10 to 5 images (twice), 4 to 2 images |" \
+        in run.provenance()
+    assert shown[:3] == ["no memory for 10 images at once: going on with 5"] * 2 + [
+        "no memory for 4 images at once: going on with 2"]
+
+
+def test_nothing_halved_is_not_worth_a_line(root):
+    run = begin()
+    assert run.finish()["halved"] == []
+    assert "Halved" not in run.provenance()
+
+
+def test_records_from_before_halving_are_read(root):
+    run = begin()
+    run.finish()
+    file = run.folder / "record.json"
+    old = json.loads(file.read_text())
+    del old["halved"]
+    file.write_text(json.dumps(old))
+    assert records.load(file)[0]["halved"] == []
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "unknown"), (1.25, "1.2 s"), (42.4, "42 s"),

@@ -85,6 +85,7 @@ def provenance(head: Mapping[str, Any], files: Sequence[str] = ()) -> Markdown:
         "Time": duration(head["seconds"]),
         "Training, counted apart": duration(head["training_seconds"] or None),
         "Device": head["device"],
+        "Halved, for want of memory": _halved(head.get("halved", ())),
         "Versions": ", ".join(f"{k} {v}" for k, v in head["versions"].items()),
         "Commit": revision + changed,
         "Checkpoints": "<br>".join(
@@ -99,6 +100,16 @@ def provenance(head: Mapping[str, Any], files: Sequence[str] = ()) -> Markdown:
 
 def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(str(seed) for seed in seeds) or "none"
+
+
+def _halved(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return "512 to 256 images (twice), 256 to 128 images" for a head's "halved"."""
+    times = {1: "", 2: " (twice)"}
+    return ", ".join(
+        f"{row['before']:,} to {row['after']:,} {row['what']}"
+        + times.get(row["times"], f" ({row['times']} times)")
+        for row in rows
+    )
 
 
 def _when(started: str) -> str:

@@ -13,7 +13,7 @@ SCHEMA = 1
 FILE = "record.json"
 HEAD = (
     "schema", "chapter", "profile", "modified", "parameters", "seeds", "started", "seconds",
-    "training_seconds", "device", "versions", "commit", "dirty", "checkpoints", "records",
+    "training_seconds", "device", "versions", "commit", "dirty", "checkpoints", "halved", "records",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def load(path: Path | str) -> tuple[dict[str, Any], list[Record]]:
         raise UserError(f"{where} {reason}; run the chapter again") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UserError(f"{where} does not have schema {SCHEMA}; run the chapter again")
+    content.setdefault("halved", [])  # came later than the first published records
     if set(content) != set(HEAD):
         odd = ", ".join(sorted(set(content) ^ set(HEAD)))
         raise UserError(f"{where} has missing or unknown fields ({odd}); run the chapter again")

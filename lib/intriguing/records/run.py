@@ -17,6 +17,7 @@ from intriguing import paths
 from intriguing.errors import nearest
 from intriguing.provenance import Card, Markdown, card, commit, modified, plain, provenance
 from intriguing.records.files import FILE, SCHEMA, write
+from intriguing.records.halvings import Halvings
 from intriguing.records.record import SHOWN, PaperValue, Record
 from intriguing.stats import Interval
 
@@ -47,6 +48,7 @@ class Run:
         self._files: dict[str, tuple[str, ...]] = {}  # stem -> suffixes
         self._trained: dict[str, float] = {}  # key -> seconds its training took
         self._card: Card | None = None
+        self._halvings = Halvings()
         # by hand a cell may run twice; under the runner a name that comes twice is a mistake
         self._strict = bool(os.environ.get("INTRIGUING_RESULTS", "").strip())
 
@@ -201,7 +203,12 @@ class Run:
         return Markdown(re.sub(r"\{\{|\}\}|\{([^{}]+)\}|[{}]", fill, template))
 
     def finish(self) -> dict[str, Any]:
-        """Write `record.json`, put the time on the run card, and return the head."""
+        """Write `record.json`, put the time on the run card, and return the head.
+
+        The head says under "halved" which batches did not fit (`intriguing.batches`).
+        """
+        self._halvings.stop()
+        self.head["halved"] = [dict(row) for row in self._halvings.rows]
         self.head["seconds"] = round(self._clock() - self._begin, 2)
         self.head["training_seconds"] = round(sum(self._trained.values()), 2)
         content = {**self.head, "records": [asdict(record) for record in self.records]}
@@ -277,8 +284,11 @@ def start(
         "commit": revision,
         "dirty": dirty,
         "checkpoints": {},
+        "halved": [],
     }
-    return Run(head, paths.results_dir(chapter, profile), time.perf_counter)
+    run = Run(head, paths.results_dir(chapter, profile), time.perf_counter)
+    run._halvings.listen()
+    return run
 
 
 def _csv_cell(value: Any) -> Any:
