@@ -8,7 +8,7 @@ from scipy import optimize
 from torch import nn
 
 from intriguing.attacks import changes
-from intriguing.attacks.transfer import penalised
+from intriguing.attacks.transfer import penalised, penalty_for
 from intriguing.interactions import mean_interaction, perturbation_game, readings
 
 
@@ -57,6 +57,21 @@ def test_rows_have_weights_of_their_own_and_do_not_know_of_each_other():
     assert whole.x_adv.min() >= 0 and whole.x_adv.max() <= 1
 
 
+def test_the_margin_of_a_linear_network_has_a_closed_form():
+    """p c |delta|^(p - 1) = |g|."""
+    net, x = linear_pair(1), torch.full((1, 1, 3, 3), 0.5, dtype=torch.float64)
+    y = net(x).argmax(1)
+    weight = net[1].weight.detach()
+    g = (weight[1 - y] - weight[y]).view_as(x)
+    for power, c in ((2.0, 10.0), (5.0, 1e4)):
+        found = penalised(net, x, y, c=c, power=power, loss="margin", steps=1500, step=0.1)
+        exact = g.sign() * (g.abs() / (power * c)) ** (1 / (power - 1))
+        assert torch.allclose(found.x_adv - x, exact, atol=2e-4)
+        c = penalty_for(net, x, y, norm=0.3, power=power, loss="margin")
+        found = penalised(net, x, y, c=c, power=power, loss="margin", steps=1500, step=0.1)
+        assert found.l2.item() == pytest.approx(0.3, abs=1e-3)
+
+
 def test_a_larger_weight_keeps_changes_smaller_and_none_is_longer_than_its_way():
     net = attacknets.smooth_cnn(torch.float64)
     x, y, _ = attacknets.problems(net, 8)
@@ -71,10 +86,13 @@ def test_impossible_penalties_are_refused():
     x, y, _ = attacknets.problems(net, 2)
     for wrong, text in (({"c": -1.0}, "at least 0"), ({"c": float("nan")}, "at least 0"),
                         ({"c": 1.0, "power": 1.0}, "above 1"),
+                        ({"c": 1.0, "loss": "entropy"}, "loss must be one of"),
                         ({"c": 1.0, "steps": 0}, "one step"), ({"c": 1.0, "step": 0.0}, "one step"),
                         ):  # fmt: skip
         with pytest.raises(ValueError, match=text):
             penalised(net, x, y, **wrong)
+    with pytest.raises(ValueError, match="positive norm"):
+        penalty_for(net, x, y, norm=0.0)
 
 
 def test_resized_changes_have_the_norm_and_stay_in_the_box():

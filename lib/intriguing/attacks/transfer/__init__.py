@@ -15,7 +15,7 @@ from intriguing.attacks.transfer.parts import (
     shrinking,
     smoothing,
 )
-from intriguing.attacks.transfer.penalised import penalised
+from intriguing.attacks.transfer.penalised import penalised, penalty_for
 from intriguing.attacks.transfer.residual import Ensemble, decayed, residual_blocks
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "margin",
     "parts",
     "penalised",
+    "penalty_for",
     "pgd",
     "residual_blocks",
     "shrinking",

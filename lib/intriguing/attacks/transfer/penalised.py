@@ -24,11 +24,12 @@ def penalised(
     *,
     c: float | Tensor,
     power: float = 2.0,
+    loss: str = "cross_entropy",
     steps: int = 20,
     step: float = 0.5,
     batch: int | None = None,
 ) -> AttackResult:
-    """Raise the cross entropy of each image, less c times the p-th power of the change's p-norm.
+    """Raise the loss of each image, less c times the p-th power of the change's p-norm.
 
     Step t of T goes the length step (1 - (t - 1) / T) along the gradient and back into the box,
     from the image itself.  So no change is longer than step (T + 1) / 2, whatever c.
@@ -40,6 +41,8 @@ def penalised(
     c : weight of the penalty, at least 0, one for all images or (N,), in nats over pixel units to
         the p.
     power : p, above 1.  Wang et al. 2021: 2 and 5.
+    loss : "cross_entropy" or "margin", as in `pgd`.  Where a network is very sure of an image the
+        gradient of the cross entropy is next to nothing, and any penalty keeps the attack there.
     steps, step : how many, and the L2 length of the first in pixel units.
     batch : images that the source sees at once; 128 on a CPU, 1,024 on a GPU if None, fewer
         where a GPU has no room for them.
@@ -50,8 +53,8 @@ def penalised(
 
     Raises
     ------
-    ValueError : bad input (see `check_inputs`), a negative or non-finite c, p of 1 or less, no
-        step, a step that is not positive.
+    ValueError : bad input (see `check_inputs`), a negative or non-finite c, p of 1 or less,
+        another loss, no step, a step that is not positive.
     """
     check_inputs(model, x, y)
     weight = torch.as_tensor(c, dtype=x.dtype, device=x.device).expand(len(x))
@@ -61,11 +64,14 @@ def penalised(
         raise ValueError(f"power must be above 1, not {power}: the penalty needs a gradient at 0")
     if steps < 1 or not 0 < step < float("inf"):
         raise ValueError(f"needs at least one step of positive length, not {steps} of {step}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     batch = batch if batch is not None else BATCH.get(x.device.type, 128)
     with runtime.eval_mode(model):
         x_adv = batches.apply(
-            lambda *rows: _ascend(model, *rows, power, steps, step), x, y, weight, batch=batch
-        )
+            lambda *rows: _ascend(model, *rows, power, LOSSES[loss], steps, step),
+            x, y, weight, batch=batch,
+        )  # fmt: skip
     result = measure(
         model, x, y, x_adv, None,
         iterations=torch.full_like(y, steps), gradients=torch.full_like(y, steps),
@@ -74,15 +80,52 @@ def penalised(
     return replace(result, c=weight.clone())
 
 
-def _ascend(model, x: Tensor, y: Tensor, c: Tensor, power: float, steps: int, step: float):
+def penalty_for(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: float,
+    power: float = 2.0,
+    loss: str = "cross_entropy",
+    batch: int | None = None,
+) -> Tensor:
+    """Return the c (N,) at which `penalised` would end at L2 norm `norm`, were the loss linear.
+
+    With the gradient g of the loss at the image the maximum is |delta_i|^(p-1) = |g_i| / (p c), so
+    c = (sum_i |g_i|^(2/(p-1)))^((p-1)/2) / (p norm^(p-1)).  Networks are not linear and boxes have
+    walls: it is a unit for c, with which one grid of norms serves every network, size and power.
+
+    Arguments and errors are those of `penalised`; norm is positive.
+    """
+    check_inputs(model, x, y)
+    if not 0 < norm < float("inf") or loss not in LOSSES or not 1 < power < float("inf"):
+        raise ValueError(
+            f"needs a positive norm, a power above 1 and a loss of {', '.join(LOSSES)}, "
+            f"not {norm}, {power} and {loss!r}"
+        )
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        pixels = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(LOSSES[loss](model(pixels), y).sum(), pixels)[0]
+
+    batch = batch if batch is not None else BATCH.get(x.device.type, 128)
+    with runtime.eval_mode(model):
+        g = batches.apply(gradient, x, y, batch=batch).flatten(1).abs()
+    sums = g.pow(2 / (power - 1)).sum(1)  # (N,)
+    return sums.pow((power - 1) / 2) / (power * norm ** (power - 1))
+
+
+def _ascend(model, x: Tensor, y: Tensor, c: Tensor, power, loss, steps: int, step: float):
     """Return the last point (N, C, H, W) of the ascent from x."""
     at = x.clamp(0, 1)
     for number in range(steps):
         pixels = at.detach().requires_grad_()
         with torch.enable_grad():
-            loss = LOSSES["cross_entropy"](model(pixels), y)
+            gain = loss(model(pixels), y)
             size = (pixels - x).abs().pow(power).flatten(1).sum(1)  # (N,)
-            (g,) = torch.autograd.grad((loss - c * size).sum(), pixels)
+            (g,) = torch.autograd.grad((gain - c * size).sum(), pixels)
         length = g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         stride = step * (1 - number / steps) / length  # (N,)
         at = (at + stride[:, None, None, None] * g).clamp_(0, 1)
