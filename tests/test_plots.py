@@ -107,3 +107,15 @@ def test_curves_draw_value_and_interval_and_keep_a_series_its_colour():
     too_many = {"p": {str(k): {1: (1.0, 1.0, 1.0)} for k in range(9)}}
     with pytest.raises(ValueError, match="9 series"):
         plots.curves(too_many, xlabel="", ylabel="")
+
+
+def test_paths_join_points_in_their_order():
+    panels = {"a": {"p": ([3, 1, 2], [0, 1, 2]), "q": ([1], [1])}, "b": {"q": ([2, 4], [5, 6])}}
+    figure = plots.paths(panels, xlabel="x", ylabel="y")
+    first, second = (ax for ax in figure.axes if ax.get_visible())
+    assert first.lines[0].get_xdata().tolist() == [3, 1, 2]
+    assert first.lines[1].get_color() == second.lines[0].get_color()
+    assert first.lines[0].get_marker() != first.lines[1].get_marker()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["p", "q"]
+    with pytest.raises(ValueError, match="told apart"):
+        plots.paths({"a": {str(k): ([1], [1]) for k in range(20)}}, xlabel="", ylabel="")

@@ -320,3 +320,42 @@ def curves(
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3, fontsize=7.5,
                   frameon=False)  # fmt: skip
     return figure
+
+
+def paths(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    columns: int = 4,
+) -> Figure:
+    """Points joined in their order: `panels[panel][series] = (x, y)`, on axes of their own.
+
+    The series of a name have one colour and marker in all panels; a single point has no line.
+
+    Raises ValueError for more series than there are colours and markers to tell apart.
+    """
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    if len(names) > len(MARKERS):
+        raise ValueError(f"{len(names)} series, but only {len(MARKERS)} can be told apart")
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, (7.6, 2.1 * rows + 0.7))
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (panel, series) in zip(axes.flat, panels.items(), strict=False):
+        for name, (x, y) in series.items():
+            k = names.index(name)
+            ax.plot(x, y, MARKERS[k] + "-", color=COLOURS[k], markersize=4, linewidth=0.8,
+                    label=name)  # fmt: skip
+        ax.set_title(panel, fontsize=9)
+        ax.tick_params(labelsize=7)
+        ax.margins(0.08)
+        ax.grid(alpha=0.25)
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
+    found = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(),
+                                                              strict=True)}  # fmt: skip
+    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=4, fontsize=7.5,
+                  frameon=False)  # fmt: skip
+    return figure
