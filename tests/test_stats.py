@@ -228,3 +228,14 @@ def test_text_shows_two_digits_of_the_half_width():
 def test_misuse_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_holm_by_hand_and_never_above_bonferroni():
+    # Holm (1979): 4 * 0.005, 3 * 0.01, then 2 * 0.03 and at least that for the last
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    p = np.random.default_rng(0).uniform(size=30)
+    adjusted = stats.holm(p)
+    assert (adjusted >= p).all() and (adjusted <= np.minimum(1, 30 * p)).all()
+    assert (np.argsort(adjusted[np.argsort(p)], kind="stable") == np.arange(30)).all()
+    with pytest.raises(ValueError, match="p values lie in"):
+        stats.holm([0.5, 1.5])

@@ -59,3 +59,23 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     only_a, only_b = int((first > second).sum()), int((second > first).sum())
     p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(only_a, only_b, first.size, p)
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Return p values (M,) adjusted for being M, by Holm's step-down method (1979), (M,).
+
+    Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection at
+    alpha, whatever the tests' dependence.
+
+    Raises
+    ------
+    ValueError : empty, or values outside [0, 1].
+    """
+    values = vector_of(p, "p")
+    if (values < 0).any() or (values > 1).any():
+        raise ValueError("p values lie in [0, 1]")
+    order = np.argsort(values, kind="stable")
+    raised = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted
