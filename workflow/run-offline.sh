@@ -56,13 +56,16 @@ print(*[p for p in sys.path if os.path.isdir(p) and p not in (own, own + "/lib-d
 install() {
   check
   choose_python
+  if [ "$torch" = node ]; then
+    packages=$("$PYTHON" -c "$node_packages") ||
+      fail "the torch and torchvision of this machine were to be used, and $PYTHON has not both:" \
+        "load the module that has them, name another PYTHON, or collect without --torch-from-node"
+  fi
   echo "run.sh: installing into $venv (once)" >&2
   rm -rf "$venv"
   "$PYTHON" -m venv "$venv" || fail "$PYTHON cannot make environments (Debian: python3-venv)"
   if [ "$torch" = node ]; then
-    "$PYTHON" -c "$node_packages" >"$venv/lib/python$python/site-packages/node.pth" ||
-      fail "the torch and torchvision of this machine were to be used, and $PYTHON has not both:" \
-        "load the module that has them, name another PYTHON, or collect without --torch-from-node"
+    echo "$packages" >"$venv/lib/python$python/site-packages/node.pth"
   fi
   unset PYTHONPATH PYTHONHOME
   # the set is complete and was checked: nothing is left to resolve, and no index to look into

@@ -195,9 +195,8 @@ def _readme(order: Order, kept: Iterable[wheels.Wheel]) -> str:
     commit, dirty = provenance.commit()
     said = f"commit {commit}" + (" with uncommitted changes" if dirty else "") if commit else \
         "no commit"
-    version = {wheel.name: str(wheel.version) for wheel in kept}
-    torch = "of the machine itself (2.6 or newer, with torchvision)" if order.torch_from_node \
-        else version["torch"]
+    versions = [str(wheel.version) for wheel in kept if wheel.name == "torch"]
+    torch = (versions or ["of the machine itself (2.6 or newer, with torchvision)"])[0]
     data = "" if order.data else """
 Data was left out. Put the files into one folder, say where: `export INTRIGUING_DATA=/path/to/it`.
 """
