@@ -150,3 +150,16 @@ def test_a_training_is_not_halved():
             call()
     with batches.whole("CNN seed 0"):
         assert len(batches.apply(Room(2), torch.zeros(4), batch=2)) == 4
+
+
+def test_what_stays_in_memory_is_made_as_large_as_fits():
+    def state(count):
+        if count > 5:
+            raise torch.OutOfMemoryError(f"{count} rows")
+        return count
+
+    size = Batch(100)
+    assert halvings(lambda: size.fit(state, 30)) == (3, [(30, 15), (15, 7), (7, 3)])
+    assert halvings(lambda: size.fit(state, 30)) == (3, []) and size.fit(state, 2) == 2
+    with pytest.warns(BatchHalved), pytest.raises(torch.OutOfMemoryError, match="never"):
+        Batch(2).fit(lambda count: (_ for _ in ()).throw(torch.OutOfMemoryError("never")), 9)

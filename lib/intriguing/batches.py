@@ -89,10 +89,25 @@ class Batch:
             else:
                 start = part.stop
                 continue
-            # out of the handler: the error held the frames of the function, and these its tensors
+            # not in the handler: the error holds the frames of the function, and these its tensors
             torch.cuda.empty_cache()
             self._halve(count * each, count // 2 * each)
         return found
+
+    def fit(self, function: Callable[[int], Answer], n: int) -> Answer:
+        """Return function(count) for the largest count that fits: `size`, or n, or less.
+
+        Raises and warns as `over`.
+        """
+        while True:
+            count = min(self.size, n)
+            try:
+                return function(count)
+            except torch.OutOfMemoryError:
+                if count <= 1:
+                    raise
+            torch.cuda.empty_cache()
+            self._halve(count, count // 2)
 
     def _halve(self, before: int, after: int) -> None:
         self.size = after

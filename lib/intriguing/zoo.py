@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from intriguing import data, models, paths, runtime, store
+from intriguing import batches, data, models, paths, runtime, store
 from intriguing.errors import UserError
 from intriguing.specs import Spec, base, convnet, pools, resolve, szegedy
 from intriguing.training import state
@@ -213,7 +213,7 @@ def _train(
         save=_saver(spec.key, save_every),
         log=say,
     )
-    with runtime.deterministic():
+    with runtime.deterministic(), batches.whole(spec.label):
         model, outcome = JOBS[spec.objective](request)
     record = {
         "label": spec.label,
@@ -290,11 +290,8 @@ def _errors(model: nn.Module, spec: Spec, request: Request) -> dict[str, float |
 def _error(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Return the fraction of images that are misclassified."""
     with runtime.eval_mode(model):
-        wrong = [
-            int((model(images).argmax(1) != labels).sum())
-            for images, labels in zip(x.split(500), y.split(500), strict=True)
-        ]
-    return sum(wrong) / len(y)
+        seen = batches.apply(lambda images: model(images).argmax(1), x, batch=500)
+    return int((seen != y).sum()) / len(y)
 
 
 def _summary(record: dict, outcome: Outcome) -> str:

@@ -62,7 +62,8 @@ def lbfgs(
     c_tol : the search ends when the bracket of c is narrower than this fraction.
     max_rounds, max_iterations : values of c tried, and steps at each of them, at the most.
     memory : curvature pairs of L-BFGS.
-    batch : images that advance together; None means 512 on a CPU, 8,192 on a GPU.
+    batch : images that advance together; None means 512 on a CPU, 8,192 on a GPU.  Where a GPU has
+        no room for them, fewer: see `intriguing.batches`.
     progress : called as progress(images finished, images) now and then.
 
     Returns

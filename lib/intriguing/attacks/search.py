@@ -43,17 +43,7 @@ class Search:
         """Attack all images, at most `batch` at a time; return x_adv (N, C, H, W)."""
         n = len(self.images)
         self.passes = Batch(batch)
-        waiting = torch.arange(n, device=self.images.device)
-        rows, waiting = waiting[:batch], waiting[batch:]
-        for name in self.ROWS:
-            setattr(self, name, self.images.new_zeros(len(rows)))
-        self.who, self.origin, self.alive = rows.clone(), self.images[rows], rows >= 0
-        self.brackets = Brackets(len(rows), self.images, self.c_tol)
-        self._admit(rows, rows)
-        self.solver = BoxLBFGS(
-            self.penalty.start(self.origin), *self.penalty.bounds(self.origin),
-            memory=self.memory, curvature=self.penalty.curvature,
-        )  # fmt: skip
+        waiting = self.passes.fit(self._begin, n)
         finished = 0
         while True:
             done = self._tick()
@@ -65,6 +55,21 @@ class Search:
                 return self.answer.view(n, *self.shape)
             waiting = self._replace_dead(waiting)
             self.solver.ask()
+
+    def _begin(self, rows: int) -> Tensor:
+        """Make the state of so many rows, start the first images; return those who wait."""
+        who = torch.arange(len(self.images), device=self.images.device)
+        rows, waiting = who[:rows], who[rows:]
+        for name in self.ROWS:
+            setattr(self, name, self.images.new_zeros(len(rows)))
+        self.who, self.origin, self.alive = rows.clone(), self.images[rows], rows >= 0
+        self.brackets = Brackets(len(rows), self.images, self.c_tol)
+        self._admit(rows, rows)
+        self.solver = BoxLBFGS(
+            self.penalty.start(self.origin), *self.penalty.bounds(self.origin),
+            memory=self.memory, curvature=self.penalty.curvature,
+        )  # fmt: skip
+        return waiting
 
     # -- one tick --------------------------------------------------------------------------------
 
