@@ -15,7 +15,7 @@ BIN     := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := $(VENV)/.installed
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: book published test lint install clean help
+.PHONY: book published test test-slurm lint install clean help
 
 book: $(STAMP)
 	@$(BIN)/intriguing build --profile $(PROFILE)
@@ -27,6 +27,14 @@ published: $(STAMP)
 test: $(STAMP) lint
 	$(BIN)/intriguing check
 	$(BIN)/python -m pytest
+
+# A build on a real Slurm, brought up on this machine and torn down whatever the tests say.
+# Needs Debian or Ubuntu, root, and once: workflow/try-slurm.sh install
+test-slurm: $(STAMP)
+	$(PIP) install --quiet "snakemake-executor-plugin-slurm>=2"
+	workflow/try-slurm.sh up --gpus 2
+	@INTRIGUING_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py; status=$$?; \
+	  workflow/try-slurm.sh down; exit $$status
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -168,6 +168,8 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 # jobs stay visible to squeue for so many seconds: without a database the head needs to see them end
 MinJobAge=300
+# jobs are as nice as whoever hands them in
+PropagatePrioProcess=1
 # the node is what this file says, and comes back by itself after a restart
 SlurmdParameters=config_overrides
 ReturnToService=2
