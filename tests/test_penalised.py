@@ -129,3 +129,17 @@ def test_readings_are_both_modes(batch):
             assert torch.allclose(torch.stack([ours.value, ours.clean], 1), ends)
             assert torch.allclose(ours.gain, ends[:, 0] - ends[:, 1])
     assert not torch.allclose(ours.mean, ours.mean_fixed)
+    loss = perturbation_game(_WithLoss(net).eval(), x, y, delta, grid=4, target_mode="max")
+    assert torch.allclose(ours.mean_loss, mean_interaction(loss, 16), atol=1e-10)
+
+
+class _WithLoss(torch.nn.Module):
+    """The logits, and one more whose lead over the label is the cross-entropy."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        logits = self.net(x)
+        return torch.cat([logits, logits.logsumexp(1, keepdim=True)], 1)

@@ -1,7 +1,7 @@
 """The mean interaction of perturbed images in both target modes, from one set of passes.
 
 `perturbation_game` and `mean_interaction` give one mode at a time; a chapter that compares the two
-would ask the network everything twice.
+would ask the network everything twice.  The cross-entropy as the value of the game comes along.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,13 @@ class Readings:
     ----------
     mean, mean_fixed : mean interaction of all pairs of cells, for the best other class of each
         coalition ("max"), and for that of the whole perturbation in all of them ("fixed").
+    mean_loss : mean interaction where the value of a coalition is the cross-entropy instead.
     value, clean : v of all cells and of none, for the best other class of each.
     """
 
     mean: Tensor
     mean_fixed: Tensor
+    mean_loss: Tensor
     value: Tensor
     clean: Tensor
 
@@ -46,13 +48,13 @@ def readings(
     """
     game = perturbation_game(model, x, y, delta, grid=grid, target_mode="fixed", batch=batch)
     exact = mean_quadrature(game.players)
-    values = ask(lambda masks: _both(game, masks), exact.masks)  # (2, N, M)
-    most, fixed = values @ exact.weights.to(values.device)  # (2, N)
-    return Readings(most, fixed, values[0, :, 0], values[0, :, 1])
+    values = ask(lambda masks: _all(game, masks), exact.masks)  # (3, N, M)
+    most, fixed, loss = values @ exact.weights.to(values.device)  # (3, N)
+    return Readings(most, fixed, loss, values[0, :, 0], values[0, :, 1])
 
 
-def _both(game: PerturbationGame, masks: Tensor) -> Tensor:
-    """Return the values of coalitions (M, n) in the modes "max" and "fixed": (2, N, M)."""
+def _all(game: PerturbationGame, masks: Tensor) -> Tensor:
+    """Return the values of coalitions (M, n), "max", "fixed" and cross-entropy: (3, N, M)."""
     masks = masks.to(game.x.device)
 
     def values(rows: slice) -> Tensor:
@@ -64,9 +66,9 @@ def _both(game: PerturbationGame, masks: Tensor) -> Tensor:
 
 
 def _pass(game: PerturbationGame, masks: Tensor) -> Tensor:
-    """Return the values of a few coalitions of a few images by one pass: (2, N, M)."""
+    """Return the values of a few coalitions of a few images by one pass: (3, N, M)."""
     logits = game.model(game.masked(masks).flatten(0, 1)).unflatten(0, (len(game), len(masks)))
     at, other = (c[:, None, None].expand(-1, len(masks), 1) for c in (game.y, game.other))
     own = logits.gather(2, at).squeeze(2)  # (N, M)
     most = logits.scatter(2, at, -torch.inf).amax(2)
-    return torch.stack([most, logits.gather(2, other).squeeze(2)]) - own
+    return torch.stack([most, logits.gather(2, other).squeeze(2), logits.logsumexp(2)]) - own
