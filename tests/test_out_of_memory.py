@@ -1,5 +1,7 @@
 """Where a device has no room for a batch, the library gives the same in halves."""
 
+import io
+import json
 import warnings
 
 import pytest
@@ -220,3 +222,38 @@ def test_a_training_without_room_says_what_to_do(empty_zoo):
             zoo.get(spec)
         assert spec.label in str(error.value) and "\n" not in str(error.value)
     assert zoo.list() == ()
+
+
+# ---------------------------------------------------------------- a chapter
+
+
+CHAPTER = """\
+import io
+import json
+import warnings
+warnings.filterwarnings("ignore")
+import torch
+from intriguing import batches, records
+run = records.start("01-first", profile="smoke", parameters={}, seeds=[], device="cpu")
+def crowded(x):
+    if len(x) > 3:
+        raise torch.OutOfMemoryError("no room")
+    return x
+batches.apply(crowded, torch.zeros(8), batch=8)
+run.finish()
+"""
+
+
+def test_the_page_of_a_chapter_says_so(tiny_book):
+    from intriguing.book import chapters, runner, shelves
+
+    tiny_book.add("01-first", CHAPTER, "run.provenance()")
+    told = io.StringIO()
+    page = runner.run(chapters.resolve(chapters.find("01-first"), "smoke"),
+                      shelves.built("smoke"), stream=told)
+    said = "no memory for 8 images at once: going on with 4"
+    assert "8 to 4 images, 4 to 2 images" in str(page.cells[-1].outputs)
+    assert said in told.getvalue(), "whoever runs the chapter hears of it"
+    assert said not in str(page.cells), "and its readers of no folder"
+    rows = json.loads((shelves.built("smoke").results / "01-first" / "record.json").read_text())
+    assert [row["times"] for row in rows["halved"]] == [1, 1]
