@@ -250,8 +250,11 @@ def _keep_failed(draft: Path, profile: str) -> str:
     if not draft.is_file():
         return ""
     folder = paths.build_dir(profile) / "failed"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = shutil.copy(draft, folder / draft.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = shutil.copy(draft, folder / draft.name)
+    except OSError:  # the disk is full, say: what went wrong matters more
+        return ""
     return f"\n  the notebook as far as it came: {kept}"
 
 

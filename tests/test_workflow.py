@@ -1,0 +1,393 @@
+"""The workflow: what a change rebuilds in the real book, and what survives in small ones.
+
+Changes are made in a copy of the book whose chapters have been run at smoke; Snakemake's dry run
+says what it would do.  Kills, interrupts and a full disk happen to small books for real.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import bookbuild
+import pytest
+from conftest import TinyBook
+
+from intriguing.book import chapters, networks, receipts, workflow
+from intriguing.errors import UserError
+
+ROOT = bookbuild.ROOT
+LIBRARY = str(ROOT / "lib")
+
+
+def until(what: Callable[[], object], seconds: float = 120) -> object:
+    """Wait until `what` is true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+    return found
+
+
+# ---------------------------------------------------------------- the real book
+
+
+@pytest.fixture(scope="module")
+def built() -> None:
+    """The smoke book, up to date."""
+    done = bookbuild.build("smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def copy(built: None, tmp_path: Path) -> Path:
+    """A copy of the book with what was run at smoke, times kept, the same zoo."""
+    book = tmp_path / "copy"
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.npz", "*.tar*")
+    for path in ROOT.iterdir():
+        if path.is_file():
+            book.mkdir(exist_ok=True)
+            shutil.copy2(path, book)
+        elif path.name in ("book", "data", "lib", "notebooks", "workflow"):
+            shutil.copytree(path, book / path.name, ignore=ignored)
+    smoke = ROOT / "_build" / "smoke"
+    for part in (".snakemake", "book", "receipts"):
+        shutil.copytree(smoke / part, book / "_build" / "smoke" / part)
+    (book / "_build" / "smoke" / "html").mkdir()
+    shutil.copy2(smoke / "html" / "index.html", book / "_build" / "smoke" / "html")
+    (book / "_build" / "zoo").symlink_to(ROOT / "_build" / "zoo")
+    return book
+
+
+def pending(book: Path) -> set[str]:
+    """Return the lines in which a dry run of the build at smoke says what it would do."""
+    done = subprocess.run(
+        [sys.executable, "-m", "intriguing", "build", "--profile", "smoke", "--dry-run"],
+        cwd=book, env=os.environ | {"INTRIGUING_ROOT": str(book), "PYTHONPATH": str(book / "lib")},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"^(?:train|run|render|nothing) .*", done.stdout, flags=re.MULTILINE))
+
+
+def change(path: Path, old: str, new: str) -> None:
+    """Replace a text that a file must have."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path.name} has no {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def importing(module: str) -> set[str]:
+    """Return the lines that run the chapters that import a module, themselves or through others."""
+    plan = workflow.plan("smoke")
+    file = f"lib/intriguing/{module.replace('.', '/')}"
+    return {f"run {name}" for name in chapters.names()
+            if any(source.endswith((f"{file}.py", f"{file}/__init__.py"))
+                   for source in plan.sources(name))}
+
+
+slow = pytest.mark.slow
+
+
+@slow
+def test_touched_files_with_the_same_bytes_change_nothing(copy: Path) -> None:
+    for folder in ("book", "lib", "notebooks", "data", "workflow"):
+        for path in (copy / folder).rglob("*"):
+            if path.is_file():
+                os.utime(path)
+    assert pending(copy) == {"nothing to do: everything is up to date"}
+
+
+@slow
+def test_one_seed_of_one_network_makes_it_its_chapter_and_the_pages(copy: Path) -> None:
+    change(copy / "notebooks" / "profiles" / "smoke.yml", "cnn_seeds: [0]", "cnn_seeds: [77]")
+    assert pending(copy) == {
+        "train cnn cross-entropy mnist-5k seed 77", "run 01-units-and-directions",
+        "render the pages"}
+
+
+@slow
+@pytest.mark.parametrize("module", ["plots", "spectrum.singular"])
+def test_a_function_makes_the_chapters_that_import_it(copy: Path, module: str) -> None:
+    path = copy / "lib" / "intriguing" / f"{module.replace('.', '/')}.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n\ndef another():\n    return 1\n")
+    expected = importing(module)
+    assert expected and (module == "plots" or len(expected) < len(chapters.names()))
+    assert pending(copy) == expected | {"render the pages"}
+
+
+@slow
+def test_a_comment_in_a_training_module_and_prose_train_and_run_nothing(copy: Path) -> None:
+    for name in ("lib/intriguing/training/loop.py", "book/index.md"):
+        text = (copy / name).read_text(encoding="utf-8")
+        (copy / name).write_text(f"{text}\n# a remark\n", encoding="utf-8")
+    assert pending(copy) == {"render the pages"}  # their reference shows the library
+
+
+@slow
+def test_a_new_version_of_the_recipe_trains_everything(copy: Path) -> None:
+    change(copy / "lib" / "intriguing" / "specs.py", "recipe: int = 1", "recipe: int = 2")
+    trained = {line for line in pending(copy) if line.startswith("train ")}
+    assert {f"train {workflow.plan('smoke').label(key)}"
+            for key in workflow.plan("smoke").known} == trained
+
+
+@slow
+def test_a_lost_page_is_made_again(copy: Path) -> None:
+    name = chapters.names()[0]
+    (copy / "_build" / "smoke" / "book" / "chapters" / f"{name}.ipynb").unlink()
+    assert pending(copy) == {f"run {name}", "render the pages"}
+
+
+# ---------------------------------------------------------------- small books
+
+
+class Small:
+    """A small book whose chapters the workflow runs; each counts its runs in `runs/`."""
+
+    def __init__(self, tiny: TinyBook) -> None:
+        self.tiny, self.root = tiny, tiny.root
+        shutil.copy2(ROOT / "Snakefile", self.root)
+        shutil.copytree(ROOT / "workflow", self.root / "workflow")
+        (self.root / "runs").mkdir()
+
+    def add(self, name: str, *code: str) -> Path:
+        """Write a chapter that first notes that it runs."""
+        note = f"from pathlib import Path\nPath(r'{self.root}/runs/{name}').open('a').write('x')"
+        return self.tiny.add(name, note, *code)
+
+    def runs(self, name: str) -> int:
+        """Return how often a chapter was begun."""
+        path = self.root / "runs" / name
+        return len(path.read_text()) if path.is_file() else 0
+
+    def begin(self, **options: object) -> subprocess.Popen[str]:
+        """Start a build of the chapters; it says its failures and ends with their number."""
+        program = (
+            "import sys; from intriguing.cli import _terminable\n"
+            "from intriguing.book import driver, workflow\n"
+            "how = driver.How(jobs=2, target='chapters')\n"
+            "with _terminable():\n"
+            "    failed = driver.drive(workflow.plan('smoke'), how, sys.stderr)\n"
+            "print(*failed, sep='\\n'); sys.exit(len(failed))")
+        return subprocess.Popen(
+            [sys.executable, "-c", program], cwd=self.root, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env=os.environ | {"INTRIGUING_ROOT": str(self.root), "PYTHONPATH": LIBRARY}, **options)
+
+    def build(self) -> tuple[int, str, str]:
+        """Build the chapters; return status, what failed, and what was said."""
+        process = self.begin()
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def page(self, name: str) -> Path:
+        """Return the page of a chapter."""
+        return self.root / "_build" / "smoke" / "book" / "chapters" / f"{name}.ipynb"
+
+    def processes(self) -> list[int]:
+        """Return the processes that work for this book: those that have it in their environment."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"INTRIGUING_ROOT={self.root}".encode() in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return [pid for pid in found if pid != os.getpid()]
+
+
+@pytest.fixture
+def small(tiny_book: TinyBook) -> Iterator[Small]:
+    book = Small(tiny_book)
+    yield book
+    for pid in book.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+WAITS = "import time\nwhile not Path(r'{go}').exists():\n    time.sleep(0.05)"
+
+
+@slow
+@linux
+def test_a_killed_driver_costs_nothing_that_was_finished(small: Small) -> None:
+    go = small.root / "go"
+    small.add("01-quick", "print(1)")
+    small.add("02-long", WAITS.format(go=go))
+    process = small.begin()
+    until(lambda: small.page("01-quick").is_file() and small.runs("02-long"))
+    until(lambda: any((small.root / "_build" / "smoke" / "receipts").glob("01-quick.*")))
+    ours = small.processes()  # driver, Snakemake, shells, runner, kernel: all but the last two die
+    heads = [pid for pid in ours if b"snakemake" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for pid in (process.pid, *heads):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert heads and not small.page("02-long").is_file()
+    again = small.begin()  # the orphan still runs the chapter: it is waited for, not repeated
+    time.sleep(3)
+    go.touch()
+    _, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert (small.runs("01-quick"), small.runs("02-long")) == (1, 1)
+    assert small.page("02-long").is_file()
+
+
+@slow
+@linux
+def test_a_killed_kernel_fails_its_chapter_alone_and_is_told(small: Small) -> None:
+    small.add("01-dies", f"import os\nif not Path(r'{small.root}/go').exists():\n"
+                         "    os.kill(os.getpid(), 9)")
+    small.add("02-lives", "print(1)")
+    status, failed, said = small.build()
+    assert status == 1 and "the kernel died in code cell" in said
+    log = re.search(r"01-dies failed \(log: (\S+)\)", failed)
+    assert log and (small.root / log[1]).is_file()
+    assert small.page("02-lives").is_file() and not small.page("01-dies").exists()
+    (small.root / "go").touch()
+    assert small.build()[0] == 0
+    assert (small.runs("01-dies"), small.runs("02-lives")) == (2, 1)
+
+
+@slow
+def test_a_chapter_that_raises_keeps_its_good_page_and_names_cell_and_log(small: Small) -> None:
+    small.add("01-one", "print('good')")
+    small.add("02-two", "print(2)")
+    assert small.build()[0] == 0
+    good = small.page("01-one").read_bytes()
+    small.add("01-one", "x = 1", "raise ValueError('no such thing')")
+    small.add("02-two", "print(3)")
+    status, failed, said = small.build()
+    assert status == 1 and re.search(r"01-one failed \(log: \S+\)", failed)
+    assert "cell 5 (`raise ValueError('no such thing')`) raised ValueError" in said
+    assert small.page("01-one").read_bytes() == good
+    assert small.runs("02-two") == 2, "the other chapter was to go on"
+    small.add("01-one", "print('good again')")
+    assert small.build()[0] == 0
+    assert (small.runs("01-one"), small.runs("02-two")) == (3, 2)
+
+
+@slow
+@linux
+def test_an_interrupt_leaves_no_process_and_the_next_call_goes_on(small: Small) -> None:
+    go = small.root / "go"
+    small.add("01-quick", "print(1)")
+    small.add("02-long", WAITS.format(go=go))
+    process = small.begin()
+    until(lambda: small.page("01-quick").is_file() and small.runs("02-long"))
+    until(lambda: any((small.root / "_build" / "smoke" / "receipts").glob("01-quick.*")))
+    process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test's children may ignore
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert until(lambda: not small.processes())
+    go.touch()
+    assert small.build()[0] == 0
+    assert (small.runs("01-quick"), small.runs("02-long")) == (1, 2)
+
+
+@slow
+@linux
+def test_a_full_disk_is_told_and_the_next_call_finishes(small: Small) -> None:
+    folder = small.root / "_build"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+                             capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this test needs the right to mount a small tmpfs")
+    try:
+        small.add("01-small", "print(1)")
+        small.add("02-large", WAITS.format(go=small.page("01-small")), "import os\n"
+                  "Path(os.environ['INTRIGUING_RESULTS'], 'x').write_bytes(bytes(2_000_000))")
+        status, failed, said = small.build()
+        assert status == 1 and "02-large failed" in failed, failed + said
+        assert "No space left on device" in said
+        assert not small.page("02-large").exists()
+        subprocess.run(["mount", "-o", "remount,size=20m", str(folder)], check=True)
+        assert small.build()[0] == 0
+        assert small.page("01-small").is_file() and small.page("02-large").is_file()
+        assert small.runs("02-large") == 2
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@slow
+def test_two_builds_of_a_profile_do_not_meet(small: Small) -> None:
+    small.add("01-one", "print(1)")
+    lock = workflow.claim(workflow.plan("smoke"))
+    try:
+        process = small.begin()
+        _, err = process.communicate(timeout=120)
+        assert process.returncode != 0 and "another build at smoke is at work" in err
+    finally:
+        lock.release()
+    assert small.runs("01-one") == 0
+
+
+# ---------------------------------------------------------------- networks and receipts
+
+
+def settings(book: TinyBook, code: str, **profile: object) -> chapters.Settings:
+    """Return the settings of a chapter whose cell tagged `networks` has this code."""
+    import nbformat
+
+    path = book.add("01-one", code, smoke=profile)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].metadata["tags"] = ["networks"]
+    nbformat.write(notebook, path)
+    return chapters.resolve(chapters.find("01"), "smoke")
+
+
+def test_networks_are_read_from_their_cell_alone(tiny_book: TinyBook) -> None:
+    code = ("specs = {'a': [zoo.szegedy('FC10(1)', 'mnist', seed=s) for s in range(n_images)],\n"
+            "         'b': (zoo.szegedy('AE400-10', 'mnist'), zoo.szegedy('FC10(1)', 'mnist'))}")
+    found = networks.declared(settings(tiny_book, code, n_images=2), resolved=False)
+    assert [(spec.architecture, spec.seed) for spec in found] == [
+        ("fc10", 0), ("fc10", 1), ("ae400-10", 0)]
+    assert [spec.architecture for spec in networks.with_bases(found[2:])] == ["ae400", "ae400-10"]
+
+
+def test_a_networks_cell_that_needs_more_is_told(tiny_book: TinyBook) -> None:
+    with pytest.raises(UserError, match="01-one raised NameError.*nothing else"):
+        networks.declared(settings(tiny_book, "specs = [torch.nn.Linear(1, 1)]"))
+
+
+def test_a_network_that_is_not_declared_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from intriguing import zoo
+
+    monkeypatch.setenv("INTRIGUING_ROOT", str(ROOT))
+    monkeypatch.setenv("INTRIGUING_ZOO", str(tmp_path / "zoo"))
+    listed = tmp_path / "networks.json"
+    monkeypatch.setenv("INTRIGUING_NETWORKS", str(listed))
+    spec = zoo.szegedy("FC10(1)", "mnist-5k")
+    listed.write_text('{"chapter": "07-x", "keys": [], "strict": true}')
+    for ask in (lambda: zoo.get(spec), lambda: zoo.ensure([spec])):
+        with pytest.raises(UserError, match="07-x asks the zoo for fc10 .* seed 0.*'networks'"):
+            ask()
+    assert not (tmp_path / "zoo").exists(), "nothing was trained"
+
+
+def test_a_receipt_tells_of_the_page_that_is_there(tiny_book: TinyBook) -> None:
+    import io
+
+    from intriguing.book import runner, shelves
+
+    tiny_book.add("01-one", "print(n_images)")
+    chapter = chapters.find("01")
+    usual = chapters.resolve(chapter, "smoke")
+    other = chapters.resolve(chapter, "smoke", {"n_images": 9})
+    shelf = shelves.built("smoke")
+    for run in (usual, other):
+        runner.run(run, shelf, stream=io.StringIO())
+        assert [path.name for path in receipts.folder("smoke").iterdir()] == [
+            receipts.name("01-one", receipts.wanted(run))]
+        assert receipts.hold(run)
+    assert not receipts.hold(usual), "the page was made with another number of images"
+    shelf.page("01-one").unlink()
+    receipts.write("01-one", "smoke")
+    assert not list(receipts.folder("smoke").iterdir())
