@@ -57,6 +57,10 @@ MISUSE = [
     (["zoo", "train", "FC1O(1)", "--dataset", "mnist-5k"], "did you mean FC10(1)"),
     (["zoo", "remove", "c0ffee"], "c0ffee"),
     (["list", "01-frist"], "did you mean 01-first?"),
+    (["wheelhouse"], "DIR"),
+    (["wheelhouse", "there", "--profile", "cup"], "did you mean cpu?"),
+    (["wheelhouse", "there", "--python", "2.7"], "write it as 3.12"),
+    (["wheelhouse", "there", "--platform", "linux"], "manylinux_2_28_x86_64"),
 ]
 
 
@@ -214,7 +218,7 @@ def test_help_and_misuse_import_nothing_heavy(book):
 
 def test_every_command_has_help(capsys):
     for words in ([], ["list"], ["run"], ["build"], ["publish"], ["check"], ["zoo"], ["data"],
-                  ["zoo", "train"], ["zoo", "remove"], ["data", "fetch"]):
+                  ["wheelhouse"], ["zoo", "train"], ["zoo", "remove"], ["data", "fetch"]):
         with pytest.raises(SystemExit) as stop:
             main([*words, "--help"])
         assert stop.value.code == 0

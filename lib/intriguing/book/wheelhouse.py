@@ -1,5 +1,7 @@
 """One folder with all that a machine without a network needs to run the book.
 
+::
+
     wheels/          Python packages          book/    the sources, with data and trained networks
     torch/           published weights        run.sh   checks, installs, runs (run-offline.sh)
     MANIFEST.sha256  every file's checksum, written last: without it the folder is not complete
@@ -130,8 +132,9 @@ def _fill(
     before.unlink(missing_ok=True)
     sizes: dict[str, int] = {}
     for name in placed:
-        part = name.split("/")[0] if "/" in name else "the rest"
-        sizes[part] = sizes.get(part, 0) + (folder / name).stat().st_size
+        if "/" in name:
+            part = name.split("/")[0]
+            sizes[part] = sizes.get(part, 0) + (folder / name).stat().st_size
     return sizes
 
 
