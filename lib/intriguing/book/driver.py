@@ -150,7 +150,8 @@ def _environment(how: How) -> dict[str, str]:
                *(str(Path(entry).absolute())
                  for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     folders = {name: str(Path(os.environ[name].strip()).expanduser().absolute())
-               for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO")
+               for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO",
+                            "INTRIGUING_SLOTS")
                if os.environ.get(name, "").strip()}  # jobs work in another folder
     shared = {} if how.cluster or not how.gpus else {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
     return {
