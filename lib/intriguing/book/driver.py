@@ -153,7 +153,9 @@ def _environment(how: How) -> dict[str, str]:
                for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO",
                             "INTRIGUING_SLOTS")
                if os.environ.get(name, "").strip()}  # jobs work in another folder
-    shared = {} if how.cluster or not how.gpus else {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
+    shared = {gpus.GPUS: ""} if how.cluster else {}  # there, the scheduler hands them out
+    if how.gpus and not how.cluster:
+        shared = {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
     return {
         **os.environ,
         **folders,
