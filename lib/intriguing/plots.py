@@ -309,6 +309,10 @@ def curves(
         if "x" in log and len(places) <= 6:
             ax.set_xticks(places, [f"{place:g}" for place in places])
             ax.xaxis.set_minor_locator(NullLocator())
+        elif "x" in log:
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     for column in axes.T:
@@ -350,6 +354,7 @@ def paths(
                     label=name)  # fmt: skip
         ax.set_title(panel, fontsize=9)
         ax.tick_params(labelsize=7)
+        ax.locator_params(nbins=4)
         ax.margins(0.08)
         ax.grid(alpha=0.25)
     figure.supxlabel(xlabel, fontsize=9)
