@@ -114,6 +114,7 @@ def stage(profile: str | None, say: Say) -> Path:
             if state.stale:
                 say(f"{name}: stale, {state.reason()}")
     _scorecard(source)
+    _cost(source)
     _contents(source, say)
     return source
 
@@ -128,7 +129,7 @@ def sources() -> list[Path]:
     prose = [path for path in book.rglob("*") if path.is_file() and not any(
         folder in path.parents for folder in runs) and ".ipynb_checkpoints" not in path.parts]
     return [*prose, *_beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
-            *library.rglob("*.py")]
+            *paths.notebooks_dir().rglob("*.yml"), *library.rglob("*.py")]
 
 
 def _beside_the_book() -> list[Path]:
@@ -150,6 +151,16 @@ def _scorecard(source: Path) -> None:
     if listed.is_file():
         text = claims.scorecard_markdown(claims.load(listed), source / "book" / "results")
         (source / "book" / "scorecard.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _cost(source: Path) -> None:
+    """Fill the tables of the page on cost, from the profile `paper` and what is published."""
+    page = source / "book" / "cost.md"
+    if page.is_file():
+        from intriguing.book import cost  # torch: slow to import
+
+        text = cost.fill(page.read_text(encoding="utf-8"), cost.plan("paper", local=False))
+        page.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _contents(source: Path, say: Say) -> None:

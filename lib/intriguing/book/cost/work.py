@@ -1,0 +1,116 @@
+"""The work of a training, counted from its spec: floating-point operations and kernel launches.
+
+One forward pass of one image is counted by torch itself; a training is so many passes.  A
+multiplication with its addition counts as two operations.  A forward and a backward pass cost three
+forward ones, a gradient with respect to the pixels alone two.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from intriguing import data, models, specs, zoo
+from intriguing.zoo import Spec
+
+FULL_BATCH = ("decay-calibrated", "decay-literal")  # L-BFGS on all images at once
+EVALUATIONS = 1.16  # gradients of an L-BFGS iteration: 1.15 to 1.17 in our trainings
+OPTIMISER = 20  # kernels of one update of the weights, whatever their number: Adam on lists
+GRADIENTS = 10  # of one attack on a pool's entry: 8 to 11 in our trainings
+ROUNDS = 40  # gradients of the slowest entry of a refreshed pool, one after the other
+SEARCH = 150  # kernels around one gradient of a box-constrained L-BFGS search
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass: `flops` of one image, `kernels` of one call, and the network's weights."""
+
+    flops: float
+    kernels: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """A whole training: floating-point operations, kernel launches, bytes of its checkpoint."""
+
+    flops: float
+    kernels: float
+    bytes: int
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts the operations that compute something; a view of a tensor does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple = (), options: dict | None = None
+    ) -> Any:
+        returned = [result.alias_info for result in function._schema.returns]
+        self.count += not any(alias is not None and not alias.is_write for alias in returned)
+        return function(*arguments, **(options or {}))
+
+
+def count(module: torch.nn.Module, shape: tuple[int, ...]) -> Forward:
+    """Count a forward pass of a module on one image of this shape."""
+    image, kernels = torch.zeros(1, *shape), _Kernels()
+    with torch.no_grad(), FlopCounterMode(display=False) as flops, kernels:
+        module.eval()(image)
+    return Forward(flops.get_total_flops(), kernels.count,
+                   sum(parameter.numel() for parameter in module.parameters()))
+
+
+@functools.cache
+def forward(architecture: str) -> Forward:
+    """Count a forward pass of a network by name.
+
+    Raises
+    ------
+    ValueError : no such architecture.
+    """
+    shape = models.input_shape(architecture)
+    return count(models.build(architecture), shape)
+
+
+def training(spec: Spec) -> Work:
+    """Return the work of training one network; the network that it is built on is another.
+
+    The budget counts as spent: a training that converges earlier costs less.
+
+    Raises
+    ------
+    ValueError, UserError : no such images.
+    """
+    numbers, images = dict(spec.numbers), data.count(spec.dataset, spec.split, spec.n)
+    whole = once = forward(spec.architecture)
+    if zoo.base(spec) is not None:  # only the last layer is trained, on features computed once
+        once = count(models.build(spec.architecture).layers[-1], (400,))
+    if spec.objective in FULL_BATCH:
+        steps = numbers["iterations"] * EVALUATIONS
+        passes, update = steps * images, 10 * numbers["history"]
+    else:
+        steps = numbers["epochs"] * math.ceil(images / numbers["batch"])
+        passes, update = numbers["epochs"] * images, OPTIMISER
+    inner = 2 * numbers.get("steps", 0)  # adversarial training: gradients of the pixels
+    flops = (3 + inner) * passes * once.flops
+    kernels = steps * ((3 + inner) * once.kernels + update)
+    pools = sum(value > 0 for name, value in numbers.items() if name.startswith("size"))
+    refreshes = pools * (numbers.get("epochs", 1) - 1)
+    if refreshes:
+        flops += refreshes * numbers["fresh"] * GRADIENTS * 2 * whole.flops
+        kernels += refreshes * ROUNDS * (2 * whole.kernels + SEARCH)
+    return Work(flops, kernels, 4 * whole.parameters)
+
+
+def mflop(names: str | list[str], dataset: str) -> float:
+    """Return the millions of operations of one image through convolutional networks by name."""
+    listed = [names] if isinstance(names, str) else names
+    wanted = [specs.convnet(name, dataset).architecture for name in listed]
+    return sum(forward(architecture).flops for architecture in wanted) / 1e6
