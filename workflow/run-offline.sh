@@ -79,7 +79,7 @@ if ! ready; then
   for name in $(env | sed -n 's/^\(PIP_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
   export PIP_CONFIG_FILE=/dev/null  # no index of this account's either
   exec 9>"$here/.lock"
-  if command -v flock >/dev/null; then flock 9; fi  # several jobs may start at once
+  if command -v flock >/dev/null; then flock 9 || :; fi  # several jobs may start at once
   ready || install
   exec 9>&-
   unset PIP_CONFIG_FILE
