@@ -1,5 +1,6 @@
 """Training jobs: from an architecture and its numbers to a trained network, by objective name."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -117,12 +118,14 @@ def _cross_entropy(request: Request) -> tuple[nn.Module, Outcome]:
 def _adversarial(request: Request) -> tuple[nn.Module, Outcome]:
     """The cross entropy at adversarial images: of one step, unless the numbers say more."""
     numbers = request.numbers
+    updates = numbers["epochs"] * math.ceil(len(request.x) / numbers["batch"])
     training = Adversarial(
         numbers["eps"],
         numbers["step"],
         int(numbers.get("steps", 1)),
         runtime.generator(request.seed, "start"),
-        numbers.get("smoothing", 0.0),
+        growth=round(numbers["growth"] * updates),
+        smoothing=numbers.get("smoothing", 0.0),
     )
     return _minibatch(request, _initial(request), training, training)
 

@@ -106,15 +106,20 @@ CONVNETS: dict[str, dict[str, Recipe]] = {  # name -> for grey digits, for colou
 }
 
 _EIGHT = 8 / 255
+_GROWN = {"eps": 0.2, "growth": 0.5, "warmup": 0.2, "lr": 3e-3, "batch": 64, "channels_last": 1}
+_GROWN_FEW = {"batch": 32, "epochs": 3}
 ADVERSARIAL: dict[str, dict[str, tuple[dict[str, float], dict[str, float]]]] = {
     # objective -> its numbers and those for few images: for grey digits, for colour images
     "pgd": {
-        "grey": ({"eps": 0.3, "step": 0.1, "steps": 5}, {}),
-        "colour": ({"eps": _EIGHT, "step": 2 / 255, "steps": 7}, {}),
+        "grey": (
+            _GROWN | {"step": 0.07, "steps": 5, "epochs": 2},
+            _GROWN_FEW | {"step": 0.12, "steps": 2, "epochs": 2},
+        ),
+        "colour": ({"eps": _EIGHT, "step": 2 / 255, "steps": 7, "growth": 0.0}, {}),
     },
     "fgsm-rs": {
-        "grey": ({"eps": 0.3, "step": 0.375}, {}),
-        "colour": ({"eps": _EIGHT, "step": 1.25 * _EIGHT}, {}),
+        "grey": (_GROWN | {"step": 0.25, "epochs": 4}, _GROWN_FEW),
+        "colour": ({"eps": _EIGHT, "step": 1.25 * _EIGHT, "growth": 0.0}, {}),
     },
 }
 
