@@ -1,5 +1,6 @@
 """The cost of a profile: counted operations, scaling rules, schedules, and what is told of them."""
 
+import dataclasses
 import itertools
 import json
 import random
@@ -11,7 +12,7 @@ from torch import nn
 
 from intriguing import models, zoo
 from intriguing.book import chapters, cost, networks, shelves
-from intriguing.book.cost import machine, rules, tables, work
+from intriguing.book.cost import estimate, machine, rules, tables, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job, critical_path, makespan
 from intriguing.errors import UserError
@@ -71,11 +72,21 @@ def test_pools_add_attacks_after_the_first_epoch():
     assert pooled.kernels > plain.kernels
 
 
-@pytest.mark.parametrize(("steps", "passes"), [(0, 3), (1, 5), (7, 17), (10, 23)])
-def test_adversarial_training_takes_two_passes_a_step(steps, passes):
-    numbers = {"epochs": 2, "batch": 100, "lr": 0.1} | ({"steps": steps} if steps else {})
+@pytest.mark.parametrize(("more", "passes"), [
+    ({}, 3), ({"step": 0.1}, 5), ({"step": 0.1, "steps": 7}, 17), ({"step": 0.1, "steps": 10}, 23)])
+def test_adversarial_training_takes_two_passes_a_step(more, passes):
+    numbers = {"epochs": 2, "batch": 100, "lr": 0.1} | more
     spec = zoo.Spec("fc10", "mnist-5k", numbers=tuple(numbers.items()))
     assert work.training(spec).flops == passes * 2 * 7840 * 4000 * 2
+
+
+def test_operations_by_name():
+    own = work.forward("cnn-mnist").flops + work.forward("fc100-100-10").flops
+    assert work.mflop(["CNN", "FC100-100-10"], "mnist") == pytest.approx(own / 1e6)
+    assert work.mflop("ResNet-34", "mnist", "a folder") == pytest.approx(2 * 3664)  # He et al.: 3.6
+    assert work.mflop("resnet34", "", True) == work.mflop("ResNet-34", "", True)
+    with pytest.raises(ValueError, match="no classifier 'resnet35'.*did you mean"):
+        work.mflop("resnet35", "", True)
 
 
 def test_every_architecture_can_be_counted():
@@ -223,11 +234,11 @@ def book(tiny_book):
     return tiny_book
 
 
-def record(shelf, seconds, n_images, name="01-first", device="cpu (a test)"):
+def record(shelf, seconds, n_images, name="01-first", device="cpu (a test)", profile="cpu"):
     """Put the page of a run on a shelf."""
     page = nbformat.v4.new_notebook()
     page.metadata["intriguing"] = {
-        "profile": "smoke", "parameters": {"n_images": n_images}, "seconds": seconds,
+        "profile": profile, "parameters": {"n_images": n_images}, "seconds": seconds,
         "device": device, "started": "2026-01-02T03:04:05+00:00"}
     shelf.pages.mkdir(parents=True, exist_ok=True)
     shelves.write_notebook(page, shelf.page(name))
@@ -248,6 +259,16 @@ def test_a_plan(book):
     assert len(found.well) == 2 + 1 + 1, "two trainings, a run, the pages"
     assert found.gpu.well == pytest.approx(makespan(found.well, 1))
     assert cost.plan("smoke").rows[0].ratio == 3 / 20, "the parameters cell holds 3 images"
+
+
+def test_a_data_set_counts_once_in_the_total(book):
+    parameters = {"dataset": "mnist", "imagenet": "data/imagenet", "eps": 0.1, "names": ["mnist"]}
+    named = estimate._data(parameters)
+    assert named == {"mnist": 11490519, **estimate.IMAGENET}
+    assert estimate._data({"dataset": "mnist-5k", "imagenet": ""}) == {"mnist-5k": 834514}
+    found = cost.plan("cpu")
+    rows = [dataclasses.replace(row, data=named, disk=5.0) for row in found.rows]
+    assert dataclasses.replace(found, rows=tuple(rows)).disk == 10 + sum(named.values())
 
 
 def test_a_chapter_without_a_recorded_run_is_taken_by_its_formula(book):
@@ -273,6 +294,8 @@ def test_the_run_to_scale_is_the_largest_then_the_fastest_and_a_gpu_before_all(b
     assert row.gpu == Span(machine.scaled(9, 10), machine.scaled(9, 10)), "measured, no gain"
     record(shelves.built("smoke"), 9.0, None, device="cuda (a test)")
     assert cost.plan("cpu").rows[0].ratio == 0.5, "a page of other parameters tells nothing"
+    record(shelves.built("smoke"), 9.0, 4, device="cuda (a test)", profile="smoke")
+    assert cost.plan("cpu").rows[0].ratio == 0.5, "nor does a run of seconds"
 
 
 def test_the_speed_of_recorded_trainings(book):

@@ -285,6 +285,22 @@ def network(
     return nn.Sequential(collections.OrderedDict(normalize=first, net=net)).eval()
 
 
+def operations(name: str) -> float:
+    """Return the floating-point operations of one image through one of torchvision's classifiers.
+
+    As torchvision states them, at the size of its first published weights; a multiplication with
+    its addition counts as two.
+
+    Raises
+    ------
+    ValueError : no such network.
+    """
+    zoo = module().models
+    if name not in (names := zoo.list_models(module=zoo)):
+        raise ValueError(f"torchvision has no classifier {name!r}: {nearest(name, names)}")
+    return 2e9 * next(iter(zoo.get_model_weights(name))).meta["_ops"]
+
+
 def weights_file(name: str, weights: str) -> Path | None:
     """Return where torch keeps a version of published weights, be it there or not yet.
 

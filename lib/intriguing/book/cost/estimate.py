@@ -19,6 +19,8 @@ from intriguing.book.cost.schedule import Job
 from intriguing.errors import UserError
 from intriguing.zoo import Spec
 
+IMAGENET = {  # what chapters with a parameter `imagenet` read: validation images, and as decoded
+    "ImageNet, validation": 6_744_924_160 + 50_000 * 3 * 224 * 224}
 RENDERING = 60.0  # seconds, on a CPU whatever the profile: half a minute for a few chapters
 
 
@@ -156,8 +158,9 @@ def _count(rule: rules.Rule, parameters: dict[str, Any], name: str) -> tuple[flo
 def _data(parameters: dict[str, Any]) -> dict[str, int]:
     """Return the bytes of the known data sets that parameters name."""
     known = data.sources()
-    return {value: known[value].bytes for value in parameters.values()
-            if isinstance(value, str) and value in known}
+    named = {value: known[value].bytes for value in parameters.values()
+             if isinstance(value, str) and value in known}
+    return named | (IMAGENET if parameters.get("imagenet") else {})
 
 
 def _basis(name: str, rule: rules.Rule, local: bool) -> Recorded | None:
@@ -177,7 +180,10 @@ def _pages(name: str, local: bool) -> Iterator[Path]:
 
 
 def _recorded(path: Path, name: str, rule: rules.Rule) -> Recorded | None:
-    """Return the run that a page tells of; None for a page without one, or of older parameters."""
+    """Return the run that a page tells of; None for a page without one, or of older parameters.
+
+    At smoke most of the time goes into what does not grow: such a run says nothing of others.
+    """
     made = shelves.read_notebook(path).metadata.get("intriguing") or {}
     try:
         counted, _ = _count(rule, made["parameters"], name)
@@ -185,7 +191,7 @@ def _recorded(path: Path, name: str, rule: rules.Rule) -> Recorded | None:
                        datetime.fromisoformat(made["started"]).date().isoformat(), counted)
     except (KeyError, TypeError, ValueError, UserError):
         return None
-    return run if counted > 0 else None
+    return run if counted > 0 and run.profile != "smoke" else None
 
 
 def _trainings(

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from intriguing import data, models, specs, zoo
+from intriguing import data, imagenet, models, specs, vision, zoo
 from intriguing.zoo import Spec
 
 FULL_BATCH = ("decay-calibrated", "decay-literal")  # L-BFGS on all images at once
@@ -98,7 +98,7 @@ def training(spec: Spec) -> Work:
     else:
         steps = numbers["epochs"] * math.ceil(images / numbers["batch"])
         passes, update = numbers["epochs"] * images, OPTIMISER
-    inner = 2 * numbers.get("steps", 0)  # adversarial training: gradients of the pixels
+    inner = 2 * numbers.get("steps", "step" in numbers)  # adversarial: gradients of the pixels
     flops = (3 + inner) * passes * once.flops
     kernels = steps * ((3 + inner) * once.kernels + update)
     pools = sum(value > 0 for name, value in numbers.items() if name.startswith("size"))
@@ -109,8 +109,24 @@ def training(spec: Spec) -> Work:
     return Work(flops, kernels, 4 * whole.parameters)
 
 
-def mflop(names: str | list[str], dataset: str) -> float:
-    """Return the millions of operations of one image through convolutional networks by name."""
+def mflop(names: str | list[str], dataset: str, photographs: object = "") -> float:
+    """Return the millions of operations of one image through networks, given by their names.
+
+    Parameters
+    ----------
+    names : those of `zoo.szegedy` ("FC...") and of `zoo.convnet`.
+    dataset : what these are trained on.
+    photographs : if true, names are those of `imagenet.NETWORKS` or of torchvision, which says
+        itself what its networks take.
+
+    Raises
+    ------
+    ValueError : an unknown name.
+    """
     listed = [names] if isinstance(names, str) else names
-    wanted = [specs.convnet(name, dataset).architecture for name in listed]
-    return sum(forward(architecture).flops for architecture in wanted) / 1e6
+    if photographs:
+        own = (imagenet.NETWORKS.get(name, (name,))[0] for name in listed)
+        return sum(vision.operations(name) for name in own) / 1e6
+    made = ((specs.szegedy if name.startswith("FC") else specs.convnet)(name, dataset)
+            for name in listed)
+    return sum(forward(spec.architecture).flops for spec in made) / 1e6
