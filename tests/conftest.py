@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,13 @@ class TinyBook:
         for profile, chapters in self.scales.items():
             path = self.root / "notebooks" / "profiles" / f"{profile}.yml"
             path.write_text(yaml.safe_dump(chapters), encoding="utf-8")
+
+    def with_workflow(self) -> "TinyBook":
+        """Give the book the workflow of the real one; return it."""
+        house = Path(__file__).resolve().parents[1]
+        shutil.copy2(house / "Snakefile", self.root)
+        shutil.copytree(house / "workflow", self.root / "workflow")
+        return self
 
     def files(self, *ignored: str) -> set[str]:
         """Return all files below the root, but for those whose path has an ignored part."""

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 import yaml
 
-from intriguing.book import chapters, fingerprint, pages, runner, shelves, site
+from intriguing.book import chapters, fingerprint, pages, shelves, site
 from intriguing.cli import main
 from intriguing.errors import UserError
 
@@ -149,42 +149,34 @@ def test_staging_takes_the_pages_of_the_build_and_no_others(book):
 
 
 def test_build_runs_what_is_missing_and_keeps_html_of_clean_builds_only(book, capsys, monkeypatch):
-    book.add("01-first", BOOTSTRAP, CARD, "print(n_images)")
+    book.with_workflow().add("01-first", BOOTSTRAP, CARD, "print(n_images)")
     (book.root / "_toc.yml").write_text(TOC.partition("  - caption: Two")[0], encoding="utf-8")
     monkeypatch.setattr(site.checks, "run_checks", lambda root, strict: [])  # has its own tests
     index = book.root / "_build" / "smoke" / "html" / "index.html"
     assert main(["build", "--profile", "smoke"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == f"open {index}"
-    assert "01-first: never run, running it at smoke" in err
+    assert "01-first (smoke): done in" in err
     html = (index.parent / "book" / "chapters" / "01-first.html").read_text(encoding="utf-8")
     assert "Smoke run, numbers not comparable" in html and "Settings of this run" in html
     assert "a tiny chapter" in html.lower()
 
     (book.root / "book" / "index.md").write_text("# Hello\n\n{doc}`nowhere`\n", encoding="utf-8")
-    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("nothing is stale"))
     assert main(["build", "--profile", "smoke"]) == 1
     out, err = capsys.readouterr()
+    assert "01-first (smoke)" not in err, "nothing is stale"
     assert "not rendered" in err and "book/index.md:3: WARNING" in err and "nowhere" in err
     assert "open" not in out and "\x1b" not in err
     assert index.is_file() and html == (
         index.parent / "book" / "chapters" / "01-first.html").read_text(encoding="utf-8")
 
 
-def test_gates_and_failed_chapters_stop_a_build(book, capsys, monkeypatch):
+def test_gates_stop_a_build(book, capsys, monkeypatch):
     problem = site.checks.Problem("error", "notebooks/01-first.ipynb", "is odd")
     monkeypatch.setattr(site.checks, "run_checks", lambda root, strict: [problem])
     monkeypatch.setattr(site, "build", lambda *_: pytest.fail("rendered"))
     assert main(["build"]) == 1
     assert "error: notebooks/01-first.ipynb: is odd" in capsys.readouterr().err
-
-    def fails(settings, *_, **__):
-        raise runner.RunError(f"{settings.chapter.name} failed: a reason")
-
-    monkeypatch.setattr(site.checks, "run_checks", lambda root, strict: [])
-    monkeypatch.setattr(runner, "run", fails)
-    assert main(["build", "--profile", "smoke"]) == 1
-    assert "01-first failed: a reason" in capsys.readouterr().err
 
 
 def test_without_jupyter_book_the_error_says_what_to_install(book, monkeypatch):

@@ -151,9 +151,7 @@ class Small:
     """A small book whose chapters the workflow runs; each counts its runs in `runs/`."""
 
     def __init__(self, tiny: TinyBook) -> None:
-        self.tiny, self.root = tiny, tiny.root
-        shutil.copy2(ROOT / "Snakefile", self.root)
-        shutil.copytree(ROOT / "workflow", self.root / "workflow")
+        self.tiny, self.root = tiny.with_workflow(), tiny.root
         (self.root / "runs").mkdir()
 
     def add(self, name: str, *code: str) -> Path:
