@@ -116,7 +116,7 @@ def plan(profile: str, *, local: bool = True) -> Plan:
         if rows[-1].gpu is not None:
             jobs.append((name, rows[-1].gpu, tuple(seen[spec] for spec in needed)))
     last = tuple(row.chapter for row in rows if row.gpu is not None)
-    jobs.append(("book", Span(RENDERING, RENDERING), last))
+    jobs.append(("the pages", Span(RENDERING, RENDERING), last))
     return Plan(profile, tuple(rows), machine.rate(_trainings(known, count)),
                 *(tuple(Job(name, getattr(span, which), after) for name, span, after in jobs)
                   for which in ("well", "badly")))
