@@ -115,7 +115,7 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert repeated["set"] == seen["set"]
     assert (again["code"], again["params"]) == (made["code"], made["params"])
     built = "_build/cpu/book/"
-    assert tiny_book.files("notebooks") == {
+    assert tiny_book.files("notebooks", "locks", "receipts") == {
         "_toc.yml", "_build/shelves.lock", f"{built}chapters/01-first.ipynb",
         f"{built}results/01-first/record.json", f"{built}results/01-first/seen.json"}
 
@@ -234,14 +234,14 @@ def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
         env={**os.environ, "PYTHONPATH": LIB})
     pids = tiny_book.root / "pids"
     try:
-        assert wait_for(pids.exists, 60), "the chapter did not start"
+        assert wait_for(pids.exists, 180), "the chapter did not start"
         kernel, child = map(int, pids.read_text().split())
         process.send_signal(number)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     finally:
         process.kill()
     # killed outright, the kernel notices that its parent is gone and ends by itself
-    assert wait_for(lambda: not alive(kernel), 10)
+    assert wait_for(lambda: not alive(kernel), 30)
     if number == signal.SIGKILL:
         os.kill(child, signal.SIGKILL)
     else:
@@ -249,5 +249,5 @@ def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
         assert process.returncode == 130
         assert told.splitlines()[-1].startswith("intriguing: interrupted")
         assert "Traceback" not in told
-        assert tiny_book.files("notebooks") == {"_toc.yml", "pids"}
+        assert tiny_book.files("notebooks", "locks", "receipts") == {"_toc.yml", "pids"}
     assert not shelves.built("smoke").page("01-first").exists()

@@ -96,7 +96,7 @@ def _turn(settings: Settings, stream: TextIO) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     name, profile = settings.chapter.name, settings.profile
-    folder = paths.build_dir(profile) / "running"
+    folder = paths.build_dir(profile) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{name}.lock")
     try:
