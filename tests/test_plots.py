@@ -93,6 +93,14 @@ def test_signed_maps_are_white_at_zero_and_as_dark_either_way():
     assert wider.get_clim() == (-4, 4)
 
 
+def test_curves_name_places_that_have_no_number():
+    panels = {"a": {"s": {0.1: (1, 0, 2), 1: (2, 1, 3), 10: (3, 2, 4)}}}
+    names = {0.1: "none", 1: "1", 10: "alone"}
+    (ax,) = plots.curves(panels, xlabel="x", ylabel="y", log="x", ticks=names).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "1", "alone"]
+    assert ax.get_xticks().tolist() == [0.1, 1, 10] and not len(ax.get_xticks(minor=True))
+
+
 def test_curves_draw_value_and_interval_and_keep_a_series_its_colour():
     panels = {"p": {"a": {1: (0.5, 0.25, 1.0), 10: (0.25, 0.25, 0.5)}, "b": {1: (1.0, 1.0, 1.0)}},
               "q": {"b": {10: (2.0, 1.0, 3.0)}}}  # fmt: skip

@@ -277,10 +277,12 @@ def curves(
     reference: float | None = None,
     reference_label: str = "",
     columns: int = 3,
+    ticks: Mapping[float, str] | None = None,
 ) -> Figure:
     """Lines with intervals: `panels[panel][series] = {x: (value, low, high)}`.
 
     log : axes on a logarithmic scale, "x", "y" or "xy".  reference : a horizontal line.
+    ticks : places on the x axis and what stands there, for points without a number of their own.
     The series of a name have one colour and marker in all panels.
 
     Raises ValueError for more series than there are colours and markers to tell apart.
@@ -306,7 +308,10 @@ def curves(
         ax.set(title=panel, **{f"{axis}scale": "log" for axis in log})
         ax.title.set_fontsize(9)
         ax.grid(alpha=0.25)
-        if "x" in log and len(places) <= 6:
+        if ticks is not None:
+            ax.set_xticks(list(ticks), list(ticks.values()))
+            ax.xaxis.set_minor_locator(NullLocator())
+        elif "x" in log and len(places) <= 6:
             ax.set_xticks(places, [f"{place:g}" for place in places])
             ax.xaxis.set_minor_locator(NullLocator())
         elif "x" in log:
