@@ -185,13 +185,17 @@ def _drive(options: argparse.Namespace) -> int:
 
 
 def _say_pending(plan: Any, how: Any) -> int:
-    """Print what a build would do, and run nothing."""
-    from intriguing.book import driver
+    """Print what a build would do and what its profile costs, and run nothing."""
+    from intriguing.book import cost, driver
 
     words = {"train": lambda key: f"train {plan.label(key)}", "chapter": lambda name: f"run {name}",
              "pages": lambda _: "render the pages"}
-    pending = [words[rule](which) for rule, which in driver.pending(plan, how)]
-    print("\n".join(pending) if pending else "nothing to do: everything is up to date")
+    try:
+        pending = [words[rule](which) for rule, which in driver.pending(plan, how)]
+        print("\n".join(pending) if pending else "nothing to do: everything is up to date")
+    except UserError as error:  # data that are not here, say: the cost can be told without them
+        print(f"what would run is not known: {error}")
+    print(f"\n{cost.tell(plan.profile)}")
     return RIGHT
 
 
