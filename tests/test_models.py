@@ -46,9 +46,7 @@ PARAMETERS = {
     "mobilenet-cifar": 3_217_226,
     "convmixer-cifar": 594_186,
 }  # fmt: skip
-LARGE = [name for name in PARAMETERS if PARAMETERS[name] > 3e6]
-SINCE = sorted(name for name in PARAMETERS if name.startswith(
-    ("vgg", "dense", "mobile", "convm", "resnet18", "resnet34")))  # fmt: skip
+LARGE = [name for name in PARAMETERS if PARAMETERS[name] > 3e6 or "densenet100" in name]
 
 
 def pixels(name, n):
@@ -64,6 +62,8 @@ def test_sizes(name):
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_rows_are_independent(name, n):
+    if name in LARGE and n > 3:
+        pytest.skip("a large network: three rows are enough")
     model = models.build(name).double().eval()
     x = pixels(name, n)
     logits = model(x)

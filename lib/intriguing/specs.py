@@ -134,7 +134,7 @@ def convnet(
     dataset, split, n : as `data.load`; MNIST and its like, or CIFAR-10 and its like.
     objective : "cross-entropy", or adversarial training: "pgd" (Madry et al. 2018) or "fgsm-rs",
         one step from a random start (Wong et al. 2020).  Their attacks' numbers are `eps`, `step`
-        and, for "pgd", `steps`; see `training.recipes`.
+        and, for "pgd", `steps`; see `training.convnets`.
     seed, budget : as `szegedy`.
 
     Raises

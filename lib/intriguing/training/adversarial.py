@@ -61,7 +61,7 @@ class Adversarial:
         self.plain = objectives.cross_entropy(smoothing=smoothing)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss at adversarial images made of pixels x (N, C, H, W) with labels y (N,)."""
+        """Return the loss at adversarial images made of pixels x (N, C, H, W), labels y (N,)."""
         if not model.training:
             return self.plain(model, x, y)
         self.done += 1

@@ -26,13 +26,10 @@ better made the code worse: lr 6e-3 1.41/3.81.  Masking 40 % of the input 1.36/3
 1e-2 (and decoder 1e-3) 1.72/2.92.  Encoder decay 3e-3 it is.  The paper's 0.57/1.9 (test) was not
 reached by any.
 
-The convolutional networks (Adam; on CIFAR-10 with random crops and mirror images) are ours and
-were not tuned.
+The convolutional network is ours; `convnets` has others.
 """
 
 from dataclasses import dataclass, field
-
-from intriguing.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,6 @@ _FC = {"iterations": 160, "history": 20, "gain": 1.0}
 _AE = {"epochs": 10, "batch": 256, "lr": 2e-3, "rho": 0.05, "beta": 5.0, "ae_decay": 3e-3}
 _SOFTMAX = {"iterations": 150, "history": 20, "gain": 0.1}
 _SMALL = {"iterations": 100}
-_GREY = {"epochs": 4, "batch": 128, "lr": 1e-3}
-_NORMED = _GREY | {"epochs": 2, "lr": 1e-2}  # batch normalisation allows larger steps
-_SWIFT = _NORMED | {"warmup": 0.2, "channels_last": 1}
-_COLOUR = {"epochs": 30, "batch": 128, "lr": 2e-3, "augment": 1}
 
 RECIPES: dict[str, Recipe] = {
     "FC10(1e-4)": Recipe("fc10", (1e-4,), _LINEAR, _SMALL),
@@ -64,83 +57,5 @@ RECIPES: dict[str, Recipe] = {
     "FC200-200-10": Recipe("fc200-200-10", _FC_LAM, _FC, _SMALL),
     "FC123-456-10": Recipe("fc123-456-10", _FC_LAM, _FC, _SMALL),
     "AE400-10": Recipe("ae400-10", (1e-6,), _SOFTMAX | _AE, _SMALL | {"epochs": 20}),
-    "CNN": Recipe("cnn-mnist", (), _GREY),
+    "CNN": Recipe("cnn-mnist", (), {"epochs": 4, "batch": 128, "lr": 1e-3}),
 }
-_SGD = {  # as the fast trainings of CIFAR-10 do; no GPU was at hand, so nothing of it is measured
-    "epochs": 30, "batch": 512, "lr": 0.4, "nesterov": 5e-4, "warmup": 0.2, "smoothing": 0.1,
-    "augment": 1, "channels_last": 1, "bfloat16": 1,
-}  # fmt: skip
-_MIXER = {name: value for name, value in _SGD.items() if name != "nesterov"} | {
-    "lr": 1e-2, "adamw": 1e-2, "warmup": 0.4,
-}  # fmt: skip
-_FEW_COLOURS = {"epochs": 10, "batch": 64}
-
-CONVNETS: dict[str, dict[str, Recipe]] = {  # name -> for grey digits, for colour images
-    "CNN": {"grey": RECIPES["CNN"], "colour": Recipe("cnn-cifar", (), _COLOUR)},
-    "AllCNN": {
-        "grey": Recipe("allcnn-mnist", (), _NORMED, {"batch": 32}),
-        "colour": Recipe("allcnn-cifar", (), _COLOUR),
-    },
-    "ResNet": {
-        "grey": Recipe("resnet8-mnist", (), _NORMED, {"batch": 32}),
-        "colour": Recipe("resnet20-cifar", (), _COLOUR),
-    },
-    "VGG": {
-        "grey": Recipe("vgg7-mnist", (), _SWIFT, {"batch": 32}),
-        "colour": Recipe("vgg16-cifar", (), _SGD | {"lr": 0.2}, _FEW_COLOURS),
-    },
-    "DenseNet": {
-        "grey": Recipe("densenet16-mnist", (), _SWIFT | {"epochs": 3}, {"batch": 32}),
-        "colour": Recipe("densenet100-cifar", (), _SGD | {"epochs": 20}, _FEW_COLOURS),
-    },
-    "MobileNet": {
-        "grey": Recipe("mobilenet-mnist", (), _SWIFT | {"epochs": 4}, {"batch": 32}),
-        "colour": Recipe("mobilenet-cifar", (), _SGD, _FEW_COLOURS),
-    },
-    "ConvMixer": {
-        "grey": Recipe("convmixer-mnist", (), _SWIFT | {"epochs": 4}, {"batch": 32}),
-        "colour": Recipe("convmixer-cifar", (), _MIXER, _FEW_COLOURS),
-    },
-    "ResNet-18": {"colour": Recipe("resnet18-cifar", (), _SGD, _FEW_COLOURS)},
-    "ResNet-34": {"colour": Recipe("resnet34-cifar", (), _SGD | {"epochs": 20}, _FEW_COLOURS)},
-}
-
-_EIGHT = 8 / 255
-_GROWN = {"eps": 0.2, "growth": 0.5, "warmup": 0.2, "lr": 3e-3, "batch": 64, "channels_last": 1}
-_GROWN_FEW = {"batch": 32, "epochs": 3}
-ADVERSARIAL: dict[str, dict[str, tuple[dict[str, float], dict[str, float]]]] = {
-    # objective -> its numbers and those for few images: for grey digits, for colour images
-    "pgd": {
-        "grey": (
-            _GROWN | {"step": 0.07, "steps": 5, "epochs": 2},
-            _GROWN_FEW | {"step": 0.12, "steps": 2, "epochs": 2},
-        ),
-        "colour": ({"eps": _EIGHT, "step": 2 / 255, "steps": 7, "growth": 0.0}, {}),
-    },
-    "fgsm-rs": {
-        "grey": (_GROWN | {"step": 0.25, "epochs": 4}, _GROWN_FEW),
-        "colour": ({"eps": _EIGHT, "step": 1.25 * _EIGHT, "growth": 0.0}, {}),
-    },
-}
-
-
-def network(name: str, images: str, objective: str = "cross-entropy") -> Recipe:
-    """Return how a convolutional network is trained on "grey" or "colour" images.
-
-    Raises
-    ------
-    ValueError : an unknown network or objective, or one that grey images have no network of.
-    """
-    if name not in CONVNETS:
-        raise ValueError(f"no convolutional network {name!r}: {nearest(name, CONVNETS)}")
-    known = CONVNETS[name]
-    if images not in known:
-        here = [other for other, recipes in CONVNETS.items() if images in recipes]
-        raise ValueError(f"{name} is for {'/'.join(known)} images only; for {images} ones: {here}")
-    if objective == "cross-entropy":
-        return known[images]
-    if objective not in ADVERSARIAL:
-        offered = ["cross-entropy", *ADVERSARIAL]
-        raise ValueError(f"no objective {objective!r} of {name}: {nearest(objective, offered)}")
-    plain, (numbers, few) = known[images], ADVERSARIAL[objective][images]
-    return Recipe(plain.architecture, (), plain.numbers | numbers, plain.small | few)
