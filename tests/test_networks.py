@@ -15,7 +15,7 @@ from intriguing.models.normalize import Normalize
 from intriguing.training import objectives, state
 from intriguing.training.convnets import CONVNETS
 from intriguing.training.jobs import JOBS, Request
-from intriguing.training.loop import fit_minibatch
+from intriguing.training.minibatch import fit_minibatch
 
 GREY = ["vgg7-mnist", "densenet16-mnist", "mobilenet-mnist", "convmixer-mnist"]
 COLOUR = [

@@ -1,9 +1,10 @@
-"""One training loop (`loop`), objectives as functions (`objectives`), resumable state (`state`)
-and the settings of the paper's networks (`recipes`, `convnets`, `arms`)."""
+"""One training loop (`loop`, `minibatch`), objectives as functions (`objectives`), resumable state
+(`state`) and the settings of the networks (`recipes`, `convnets`, `arms`)."""
 
 from intriguing.training.arms import ARMS
 from intriguing.training.convnets import CONVNETS, network
-from intriguing.training.loop import Outcome, fit_full_batch, fit_minibatch
+from intriguing.training.loop import Outcome, fit_full_batch
+from intriguing.training.minibatch import fit_minibatch
 from intriguing.training.recipes import RECIPES, Recipe
 
 __all__ = [

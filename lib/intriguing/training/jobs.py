@@ -11,14 +11,8 @@ from intriguing.models.autoencoder import adopt_encoder
 from intriguing.training import objectives
 from intriguing.training.adversarial import Adversarial
 from intriguing.training.augmentation import crop_and_mirror
-from intriguing.training.loop import (
-    Companion,
-    Log,
-    Outcome,
-    Save,
-    fit_full_batch,
-    fit_minibatch,
-)
+from intriguing.training.loop import Companion, Log, Outcome, Save, fit_full_batch
+from intriguing.training.minibatch import fit_minibatch
 from intriguing.training.pools import PoolTraining
 
 
