@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from intriguing import runtime
 from intriguing.interactions.coalitions import ask
 from intriguing.interactions.games import Grid, PerturbationGame, perturbation_game
 from intriguing.interactions.mean import mean_quadrature
@@ -44,7 +45,7 @@ def readings(
 ) -> Readings:
     """Return the `Readings` of perturbations, by 2 n + 2 passes an image for n cells.
 
-    Arguments and errors are those of `intriguing.interactions.perturbation_game`.
+    On a GPU without TF32.  Arguments and errors are those of `intriguing.interactions.perturbation_game`.
     """
     game = perturbation_game(model, x, y, delta, grid=grid, target_mode="fixed", batch=batch)
     exact = mean_quadrature(game.players)
