@@ -45,11 +45,13 @@ def readings(
 ) -> Readings:
     """Return the `Readings` of perturbations, by 2 n + 2 passes an image for n cells.
 
-    On a GPU without TF32.  Arguments and errors are those of `intriguing.interactions.perturbation_game`.
+    On a GPU without TF32.  Arguments and errors are those of
+    `intriguing.interactions.perturbation_game`.
     """
     game = perturbation_game(model, x, y, delta, grid=grid, target_mode="fixed", batch=batch)
     exact = mean_quadrature(game.players)
-    values = ask(lambda masks: _all(game, masks), exact.masks)  # (3, N, M)
+    with runtime.deterministic():  # full float32 on every device: these are second differences
+        values = ask(lambda masks: _all(game, masks), exact.masks)  # (3, N, M)
     most, fixed, loss = values @ exact.weights.to(values.device)  # (3, N)
     return Readings(most, fixed, loss, values[0, :, 0], values[0, :, 1])
 
