@@ -151,6 +151,7 @@ class Book:
         self.smoke, self.go = self.root / "_build" / "smoke", self.root / "go"
         shutil.copy2(ROOT / "Snakefile", self.root)
         shutil.copytree(ROOT / "workflow", self.root / "workflow")
+        (self.root / "data").symlink_to(ROOT / "data")
         (self.root / "runs").mkdir()
 
     def add(self, name: str, *code: str) -> None:
@@ -176,8 +177,7 @@ class Book:
             "with _terminable():\n"
             "    failed = driver.drive(workflow.plan('smoke'), how, sys.stderr)\n"
             "print(*failed, sep='\\n'); sys.exit(len(failed))")
-        folders = {"INTRIGUING_ROOT": str(self.root), "PYTHONPATH": str(ROOT / "lib"),
-                   "INTRIGUING_DATA": str(ROOT / "data")}
+        folders = {"INTRIGUING_ROOT": str(self.root), "PYTHONPATH": str(ROOT / "lib")}
         self.said = (self.root / "said").open("a+", encoding="utf-8")
         return subprocess.Popen(
             [sys.executable, "-c", program], cwd=self.root, stdin=subprocess.DEVNULL,
@@ -221,6 +221,7 @@ def book(tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]
     monkeypatch.delenv("INTRIGUING_ZOO", raising=False)
     made = Book(tiny_book)
     yield made
+    print(made.told())  # shown where the test failed
     left = [job for job, (state, _) in made.jobs().items() if state in ("PENDING", "RUNNING")]
     if left:
         subprocess.run(["scancel", *left], timeout=60)
@@ -229,20 +230,13 @@ def book(tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]
             os.kill(pid, signal.SIGKILL)
 
 
-def ended(process: subprocess.Popen, book: Book, seconds: float = 400) -> int:
-    """Wait for a build and return its status."""
-    status = process.wait(timeout=seconds)
-    print(book.told())  # shown where the test fails
-    return status
-
-
 @real
 def test_a_killed_head_loses_nothing(book: Book) -> None:
     book.add("01-net", "from intriguing import zoo", NETWORK, "print(zoo.get(small))")
     book.add("02-long", WAITS.format(go=book.go))
     process = book.begin(gpus=1)
     until(lambda: book.runs("02-long") and any(
-        (book.smoke / "receipts").glob("01-net.*")))
+        "01-net" in what and state == "COMPLETED" for state, what in book.jobs().values()))
     finished = book.made()
     assert [name.split(".")[0][:2] for name in finished].count("01") == 2, finished
     heads = [pid for pid, what in book.processes().items()
@@ -259,7 +253,7 @@ def test_a_killed_head_loses_nothing(book: Book) -> None:
     again = book.begin(gpus=1)
     until(lambda: re.search(r"job \d+ of an earlier build still runs", book.told()))
     book.go.touch()
-    assert ended(again, book) == 0
+    assert again.wait(400) == 0
     assert set(book.jobs()) == set(before), "a job was handed in again"
     assert {name: len(book.runs(name)) for name in ("01-net", "02-long")} == {
         "01-net": 1, "02-long": 1}
@@ -267,7 +261,7 @@ def test_a_killed_head_loses_nothing(book: Book) -> None:
     assert (book.smoke / "book" / "chapters" / "02-long.ipynb").is_file()
     assert all(gpu in ("0", "1") for name in ("01-net", "02-long")
                for _, gpu in book.runs(name)), "each job was to have a GPU of Slurm's"
-    assert ended(book.begin(gpus=1), book) == 0
+    assert book.begin(gpus=1).wait(400) == 0
     assert set(book.jobs()) == set(before), "a third build has nothing to do"
 
 
@@ -278,13 +272,13 @@ def test_an_interrupt_takes_the_jobs_back(book: Book) -> None:
     process = book.begin()
     until(lambda: book.runs("02-long") and any((book.smoke / "receipts").glob("01-quick.*")))
     process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test's children may ignore
-    assert ended(process, book) != 0
+    assert process.wait(400) != 0
     until(lambda: not [1 for state, _ in book.jobs().values()
                        if state in ("PENDING", "RUNNING", "COMPLETING")])
     assert [state for state, what in book.jobs().values() if "02-long" in what] == ["CANCELLED"]
     until(lambda: not book.processes())
     book.go.touch()
-    assert ended(book.begin(), book) == 0
+    assert book.begin().wait(400) == 0
     assert (len(book.runs("01-quick")), len(book.runs("02-long"))) == (1, 2)
 
 
@@ -292,7 +286,7 @@ def test_an_interrupt_takes_the_jobs_back(book: Book) -> None:
 def test_a_chapter_that_fails_in_a_job_is_told_with_its_log(book: Book) -> None:
     book.add("01-bad", "raise ValueError('no such thing')")
     book.add("02-good", "print(1)")
-    assert ended(book.begin(), book) == 1
+    assert book.begin().wait(400) == 1
     log = re.search(r"01-bad failed \(log: (\S+)\)", book.told())
     assert log and "no such thing" in (book.root / log[1]).read_text()
     page = json.loads((book.smoke / "book" / "chapters" / "02-good.ipynb").read_text())
