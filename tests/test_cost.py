@@ -338,6 +338,13 @@ def test_an_unknown_profile_is_one_sentence(book):
 # ---------------------------------------------------------------- the book's own
 
 
+def test_the_page_of_this_book_has_its_places():
+    page = chapters.paths.book_dir() / "cost.md"
+    text = page.read_text(encoding="utf-8")
+    assert all(text.count(f"<!-- cost: {name} -->") == 1
+               for name in ("chapters", "devices", "remarks", "assumptions"))
+
+
 def test_every_rule_of_this_book_fits_its_chapter_at_every_profile():
     known = rules.load()
     assert set(known) <= set(chapters.names())
