@@ -1,10 +1,10 @@
-r"""An attack that a penalty holds back, in the place of a ball: the sweep of Wang et al. 2021.
+r"""An attack that a penalty holds back, in the place of a ball.
 
     maximise  loss(h(x + delta), y) - c ||delta||_p^p   subject to  x + delta in [0, 1].
 
 The weight c decides how far the attack goes, the power p whether it rather makes many small changes
-(p = 5) or few large ones (p = 2).  How the paper maximises is not known to us; here it is gradient
-ascent by steps of a fixed length, which shrink to nothing.
+(p = 5) or few large ones (p = 2).  The maximum is sought by gradient ascent with steps of a fixed
+length, which shrink to nothing.
 """
 
 from dataclasses import replace
@@ -40,7 +40,7 @@ def penalised(
     x, y : (N, C, H, W) pixels in [0, 1]; (N,) int64 labels to get away from.
     c : weight of the penalty, at least 0, one for all images or (N,), in nats over pixel units to
         the p.
-    power : p, above 1.  Wang et al. 2021: 2 and 5.
+    power : p, above 1.
     loss : "cross_entropy" or "margin", as in `pgd`.  Where a network is very sure of an image the
         gradient of the cross entropy is next to nothing, and any penalty keeps the attack there.
     steps, step : how many, and the L2 length of the first in pixel units.
