@@ -48,6 +48,8 @@ MISUSE = [
     (["run", "01-first", "-p", "profile", "cpu"], "--profile"),
     (["run", "01-first", "--device", "gpu"], "is not a device"),
     (["run", "all", "--device", "cuda:99"], "cuda:99"),
+    (["build", "--profile", "cpu", "-j", "0"], "1 or more"),
+    (["build", "--profile", "cpu", "--pages-only", "--dry-run"], "choose one"),
     (["build", "extra"], "unexpected argument 'extra'"),
     (["build", "--profile", "smoek"], "did you mean smoke?"),
     (["publish", "01-first"], "--profile"),

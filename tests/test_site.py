@@ -54,7 +54,8 @@ def executed(name, profile, shelf, **changes):
         "profile": profile, "parameters": settings.parameters, "overrides": {},
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
-        "modules": fingerprint.module_hashes(source), "started": "2026-01-02T03:04:05+00:00",
+        "modules": fingerprint.module_hashes(source), "networks": [],
+        "started": "2026-01-02T03:04:05+00:00",
         "seconds": 1.0, "dirty": False, **changes}
     shelf.pages.mkdir(parents=True, exist_ok=True)
     (shelf.results / name).mkdir(parents=True, exist_ok=True)

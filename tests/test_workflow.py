@@ -313,16 +313,29 @@ def test_a_full_disk_is_told_and_the_next_call_finishes(small: Small) -> None:
 
 
 @slow
-def test_two_builds_of_a_profile_do_not_meet(small: Small) -> None:
+def test_two_builds_of_a_profile_take_turns(small: Small) -> None:
     small.add("01-one", "print(1)")
     lock = workflow.claim(workflow.plan("smoke"))
-    try:
-        process = small.begin()
-        _, err = process.communicate(timeout=120)
-        assert process.returncode != 0 and "another build at smoke is at work" in err
-    finally:
-        lock.release()
-    assert small.runs("01-one") == 0
+    process = small.begin()
+    assert "another build at smoke" in process.stderr.readline()
+    assert not (small.root / "_build" / "smoke" / "workflow.log").exists()
+    lock.release()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert small.runs("01-one") == 1
+
+
+def test_an_interrupt_is_held_back_in_a_process_with_threads_too() -> None:
+    program = (
+        "import os, signal, threading, time\nfrom intriguing.book import kernel\n"
+        "threading.Thread(target=time.sleep, args=(2,), daemon=True).start()\n"
+        "try:\n    with kernel.uninterrupted():\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(0.2)\n"
+        "        print('whole', flush=True)\n    print('too far')\n"
+        "except KeyboardInterrupt:\n    print('then interrupted')")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": LIBRARY})
+    assert done.stdout.split("\n")[:2] == ["whole", "then interrupted"], done.stdout + done.stderr
 
 
 # ---------------------------------------------------------------- networks and receipts
@@ -386,6 +399,28 @@ def test_a_receipt_tells_of_the_page_that_is_there(tiny_book: TinyBook) -> None:
             receipts.name("01-one", receipts.wanted(run))]
         assert receipts.hold(run)
     assert not receipts.hold(usual), "the page was made with another number of images"
-    shelf.page("01-one").unlink()
-    receipts.write("01-one", "smoke")
-    assert not list(receipts.folder("smoke").iterdir())
+    for damage in (lambda: shelf.page("01-one").write_text(""), shelf.page("01-one").unlink):
+        runner.run(usual, shelf, stream=io.StringIO())
+        damage()
+        receipts.write("01-one", "smoke")
+        assert not list(receipts.folder("smoke").iterdir()) and not receipts.hold(usual)
+
+
+def test_what_is_saved_during_a_run_is_not_in_its_page(
+    tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    from intriguing.book import fingerprint, kernel, runner, shelves
+
+    tiny_book.add("01-one", "print(1)")
+    usual, execute = chapters.resolve(chapters.find("01"), "smoke"), kernel.execute
+
+    def saving(*given: object, **named: object) -> object:
+        page = execute(*given, **named)
+        monkeypatch.setattr(fingerprint, "module_hashes", lambda *_: {"intriguing.plots": "new"})
+        return page
+
+    monkeypatch.setattr(kernel, "execute", saving)
+    runner.run(usual, shelves.built("smoke"), stream=io.StringIO())
+    assert not receipts.hold(usual)

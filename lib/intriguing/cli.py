@@ -170,7 +170,8 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                    "at that profile, several at a time; call it again after whatever stopped it.")
     _profile(one, default=None)
     one.add_argument("-j", "--jobs", type=_positive, metavar="N",
-                     help="jobs at a time (default: one a GPU, or 2 on CPUs)")
+                     help="jobs at a time (default: two a GPU, 2 on CPUs, on a cluster what its "
+                          "profile says)")
     one.add_argument("--gpus", type=_positive, metavar="N",
                      help="share out this many GPUs among the jobs")
     one.add_argument("--cluster", metavar="NAME",

@@ -4,8 +4,9 @@ A build on a machine with several GPUs names them in INTRIGUING_GPUS ("0,1,3"), 
 takes one.  A GPU is SHARES lock files, and a job locks as many of one GPU as its memory needs, or
 all.  The operating system drops the locks when their holder dies, even by kill -9.
 
-A job locks all it needs or nothing, so none waits for another that waits for it.  Who waits first
-is served first, and later jobs wait behind it: small jobs cannot keep a large one waiting for ever.
+A job locks all it needs or nothing, so none waits for another that waits for it.  The job
+whose turn it is waits until there is room, and the others behind it: small jobs cannot keep a large
+one waiting for ever.
 Memory is declared, not enforced.  It is counted in MiB, as nvidia-smi does.
 """
 

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from intriguing import gpus, paths
-from intriguing.book import kernel, receipts, slurm, workflow
+from intriguing.book import child, kernel, receipts, slurm, workflow
 from intriguing.errors import UserError
 
 _RULE = re.compile(r"(?:local)?rule (\w+):")
@@ -74,23 +75,26 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
 
     Raises
     ------
-    UserError : Snakemake is not installed, or another build at this profile is at work.
+    UserError : Snakemake is not installed, or Slurm does not answer.
     """
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
     require()
-    lock = workflow.claim(plan)
+    lock = workflow.claim(plan, lambda: say(
+        f"another build at {plan.profile}, or what a killed one left, is at work: waiting for it"))
     try:
         if how.cluster == "slurm":
             slurm.require()
-            slurm.wait_for_survivors(plan.profile, plan.folder,
-                                     lambda line: print(line, file=stream, flush=True))
+            slurm.wait_for_survivors(plan.profile, plan.folder, say)
         _sweep(plan)
     finally:
         lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
-    log = plan.folder / "workflow.log"
+    began, log = time.time(), plan.folder / "workflow.log"
     before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
     with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
         status = _run(_command(plan, how), plan.folder, _environment(how), file)
-    return [] if status == 0 else _failures(plan, log)
+    return [] if status == 0 else _failures(plan, began, log)
 
 
 def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
@@ -101,7 +105,11 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
     UserError : Snakemake is not installed, or cannot plan the build; the message has its words.
     """
     require()
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    lock = workflow.claim(plan)
+    try:
+        _sweep(plan)
+    finally:
+        lock.release()
     done = subprocess.run([*_command(plan, how), "--dry-run"], env=_environment(how),
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     text = done.stdout + done.stderr
@@ -121,14 +129,14 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
 
 def _command(plan: workflow.Plan, how: How) -> list[str]:
     """Return the command line of Snakemake."""
-    jobs = how.at_a_time()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    root = paths.root()
+    jobs, threads, root = how.at_a_time(), 1, paths.root()
     profiles = root / "workflow" / "profiles"
-    if how.cluster:
-        where = ["--profile", str(profiles / how.cluster), "--jobs", str(jobs)]
+    if how.cluster:  # its profile says how many jobs, and how many cores each
+        where = ["--profile", str(profiles / how.cluster)]
+        where += ["--jobs", str(how.jobs)] if how.jobs else []
         where += slurm.arguments(plan.profile) if how.cluster == "slurm" else []
     else:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
         where = ["--cores", str(jobs * threads)]
     return [
         sys.executable, "-m", "snakemake", how.target, "--snakefile", str(root / "Snakefile"),
@@ -146,23 +154,14 @@ def _environment(how: How) -> dict[str, str]:
     ------
     UserError : more GPUs asked for than there are.
     """
-    library = [str(Path(__file__).resolve().parents[2]),
-               *(str(Path(entry).absolute())
-                 for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
-    folders = {name: str(Path(os.environ[name].strip()).expanduser().absolute())
-               for name in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO",
-                            "INTRIGUING_SLOTS")
-               if os.environ.get(name, "").strip()}  # jobs work in another folder
     shared = {gpus.GPUS: ""} if how.cluster else {}  # there, the scheduler hands them out
     if how.gpus and not how.cluster:
         shared = {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
     return {
         **os.environ,
-        **folders,
+        **child.environment(),
         **shared,
-        "INTRIGUING_ROOT": str(paths.root()),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "PYTHONPATH": os.pathsep.join(library),
         "PYTHONUNBUFFERED": "1",
         **({"INTRIGUING_DEVICE": how.device} if how.device else {}),
     }
@@ -241,18 +240,24 @@ def _telling(folder: Path, sizes: dict[Path, int], stream: TextIO) -> Iterator[N
         tell()
 
 
-def _failures(plan: workflow.Plan, log: Path) -> list[str]:
-    """Return a sentence for each thing that is missing at the end of a failed workflow."""
+def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
+    """Return a sentence for each thing that is missing at the end of a failed workflow.
+
+    What has no log since it `began` was not tried.
+    """
+    def tried(name: str) -> bool:
+        path = plan.folder / "logs" / f"{name}.log"
+        return path.is_file() and path.stat().st_mtime >= began
+
     shown = Path(os.path.relpath(plan.folder))
     missing = [Path(receipt).name for receipt in plan.receipts
                if not (plan.folder / receipt).is_file()]
     untrained = [key for key in plan.known if not (plan.folder / plan.network(key)).is_file()]
     told = [f"{plan.label(key)} was not trained (log: {shown}/logs/train-{key}.log)"
-            for key in untrained if (plan.folder / "logs" / f"train-{key}.log").is_file()]
+            for key in untrained if tried(f"train-{key}")]
     for name in missing:
         where = shown / "logs" / f"{name}.log"
-        ran = (plan.folder / "logs" / f"{name}.log").is_file()
         told.append(f"{name.rpartition('.')[0]} " + (
-            f"failed (log: {where})" if ran else "was not run, because what it needs failed"))
-    return told or [f"the pages were not rendered (logs: {shown}/logs/pages.log, "
-                    f"{shown}/{log.name})"]
+            f"failed (log: {where})" if tried(name) else "was not run"))
+    told = told or [f"the pages were not rendered (log: {shown}/logs/pages.log)"]
+    return [*told, f"Snakemake's account of it all is in {shown}/{log.name}"]

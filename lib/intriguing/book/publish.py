@@ -3,7 +3,7 @@
 from typing import TextIO
 
 from intriguing import provenance
-from intriguing.book import kernel, pages, runner, shelves
+from intriguing.book import kernel, pages, receipts, runner, shelves
 from intriguing.book.chapters import Settings
 from intriguing.errors import UserError
 
@@ -43,13 +43,14 @@ def publish(settings: Settings, *, force: bool, stream: TextIO, device: str | No
         state = pages.status(name, shelves.published(), profile)
         if not state.stale and state.made.get("profile") == profile:
             return _carry(state)
-        ready = pages.status(name, shelves.built(profile), profile)
-        if not ready.stale and not ready.modules and ready.made.get("dirty") is False:
-            page = pages.carried(ready)
-            with kernel.uninterrupted():
-                results = shelves.built(profile).results / name
-                shelves.place(page, results, shelves.published(), name)
-            return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
+        with runner.turn(settings, stream):
+            ready = pages.status(name, shelves.built(profile), profile)
+            if receipts.hold(settings) and ready.made.get("dirty") is False:
+                page = pages.carried(ready)
+                with kernel.uninterrupted():
+                    results = shelves.built(profile).results / name
+                    shelves.place(page, results, shelves.published(), name)
+                return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
     runner.run(settings, shelves.published(), stream=stream, device=device)
     return "executed"
 

@@ -15,6 +15,7 @@ from typing import Any
 from intriguing import paths
 from intriguing.book import fingerprint, networks, shelves
 from intriguing.book.chapters import Settings
+from intriguing.errors import UserError
 
 LENGTH = 16  # hex digits of a fingerprint in a file name
 
@@ -43,12 +44,17 @@ def of(made: Mapping[str, Any]) -> str:
 
 
 def present(chapter: str, profile: str) -> str:
-    """Return the fingerprint of the page on the profile's shelf, or "" without a page of ours."""
-    path = shelves.built(profile).page(chapter)
-    if not path.is_file():
+    """Return the fingerprint of the page on the profile's shelf.
+
+    "" without a page of ours that can be read and has the results that it was made with.
+    """
+    shelf = shelves.built(profile)
+    try:
+        made = shelves.read_notebook(shelf.page(chapter)).metadata.get("intriguing") or {}
+    except UserError:
         return ""
-    made = shelves.read_notebook(path).metadata.get("intriguing")
-    return of(made) if made else ""
+    there = all((shelf.results / chapter / name).exists() for name in made.get("results", ()))
+    return of(made) if made and there else ""
 
 
 def hold(settings: Settings) -> bool:

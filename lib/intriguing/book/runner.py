@@ -7,21 +7,20 @@ the page and the results folder move to where the book looks for them.
 
 import contextlib
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import nbformat
 
-import intriguing
 from intriguing import paths
-from intriguing.book import fingerprint, kernel, networks, receipts, shelves
+from intriguing.book import child, fingerprint, kernel, networks, receipts, shelves
 from intriguing.book.chapters import Settings
 from intriguing.book.progress import Progress, clock
 from intriguing.errors import UserError
@@ -38,6 +37,7 @@ class RunError(UserError):
 def run(
     settings: Settings, shelf: shelves.Shelf, *, stream: TextIO, device: str | None = None,
     done: Callable[[], bool] = lambda: False,
+    seat: Callable[[], AbstractContextManager] = contextlib.nullcontext,
 ) -> nbformat.NotebookNode | None:
     """Execute a chapter and put its page and results on `shelf`; return the page.
 
@@ -50,13 +50,17 @@ def run(
     stream : where progress is told.
     device : for INTRIGUING_DEVICE in the kernel; None leaves the choice to the chapter.
     done : asked when it is our turn; if it says yes, nothing is executed and None returned.
+    seat : held during the execution: a GPU, say.
 
     Raises
     ------
     RunError : a cell raised, the kernel died, or a cell did not run.  What was on the shelf stays.
     """
-    with _turn(settings, stream):
-        return None if done() else _run(settings, shelf, stream, device)
+    with turn(settings, stream):
+        if done():
+            return None
+        with seat():
+            return _run(settings, shelf, stream, device)
 
 
 def _run(
@@ -69,7 +73,9 @@ def _run(
         results, draft = work / "results", work / f"{name}.ipynb"
         results.mkdir()
         started = datetime.now(UTC)
-        keys = networks.write(settings, work / NETWORKS)
+        # as they are when the kernel imports them: what is saved during the run is not in it
+        made_from = {"modules": fingerprint.module_hashes(source),
+                     "networks": networks.write(settings, work / NETWORKS)}
         try:
             page = kernel.execute(
                 source, settings.injected, output=draft, folder=paths.notebooks_dir(),
@@ -82,16 +88,17 @@ def _run(
         for line in tidy(page):
             progress.say(f"{name}: {line}")
         page.metadata["intriguing"] = _provenance(
-            settings, source, results, keys, started, progress.seconds)
+            settings, source, results, made_from, started, progress.seconds)
         with kernel.uninterrupted():
             shelves.place(page, results, shelf, name)
-            receipts.write(name, profile)
+            if shelf == shelves.built(profile):
+                receipts.write(name, profile)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
     return page
 
 
 @contextlib.contextmanager
-def _turn(settings: Settings, stream: TextIO) -> Iterator[None]:
+def turn(settings: Settings, stream: TextIO) -> Iterator[None]:
     """Wait until nobody else runs this chapter at this profile; a killed run does not count."""
     from filelock import FileLock, Timeout
 
@@ -127,19 +134,9 @@ def _workplace(profile: str, name: str) -> Iterator[Path]:
 
 def _environment(work: Path, device: str | None) -> dict[str, str]:
     """Return what the kernel is told: where it is, and settings that keep outputs the same."""
-    # the kernel works in another folder, where relative paths would lead elsewhere
-    library = [str(Path(intriguing.__file__).resolve().parents[1]),
-               *(str(Path(entry).absolute())
-                 for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
-    variables = {
-        key: str(Path(os.environ[key].strip()).expanduser().absolute())
-        for key in ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO")
-        if os.environ.get(key, "").strip()}
-    variables |= {
-        "INTRIGUING_ROOT": str(paths.root()),
+    variables = child.environment() | {
         "INTRIGUING_RESULTS": str(work / "results"),
         "INTRIGUING_NETWORKS": str(work / NETWORKS),
-        "PYTHONPATH": os.pathsep.join(library),
         "PYTHONHASHSEED": "0",  # sets in the same order in every run
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else a warning about frozen modules
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -205,8 +202,8 @@ def tidy(page: nbformat.NotebookNode) -> list[str]:
 
 
 def _provenance(
-    settings: Settings, source: nbformat.NotebookNode, results: Path, keys: list[str],
-    started: datetime, seconds: float,
+    settings: Settings, source: nbformat.NotebookNode, results: Path,
+    made_from: dict[str, Any], started: datetime, seconds: float,
 ) -> dict[str, Any]:
     """Return what a page remembers: what it was made from, with what, when and where."""
     head = _record_head(results)
@@ -217,8 +214,8 @@ def _provenance(
         "overrides": settings.overrides,
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
-        "modules": fingerprint.module_hashes(source),
-        "networks": keys,
+        **made_from,
+        "results": sorted(path.name for path in results.iterdir()),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "device": head.get("device"),

@@ -78,9 +78,15 @@ def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -
         with _draft(page, shelf.page(name)) as draft, FileLock(lock):
             if target.exists():
                 target.rename(old)
-            if any(new.iterdir()):
-                new.rename(target)
-            os.replace(draft, shelf.page(name))
+            try:
+                if any(new.iterdir()):
+                    new.rename(target)
+                os.replace(draft, shelf.page(name))
+            except BaseException:
+                if old.exists():
+                    shutil.rmtree(target, ignore_errors=True)
+                    old.rename(target)
+                raise
     finally:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from intriguing import paths
-from intriguing.book import chapters, checks, claims, kernel, pages, shelves
+from intriguing.book import chapters, checks, child, claims, kernel, pages, shelves
 from intriguing.errors import UserError
 
 PUBLISHED = "published"  # folder below _build of the build without a profile
@@ -120,16 +120,17 @@ def stage(profile: str | None, say: Say) -> Path:
 
 
 def sources() -> list[Path]:
-    """Return the files that pages are made from, but for the chapters' runs.
+    """Return the files that pages are made from, but for the runs of a profile.
 
-    The library is among them: the reference shows its docstrings.
+    The library is among them: the reference shows its docstrings.  So are published runs: the page
+    on cost is computed from them.
     """
-    book, library = paths.book_dir(), Path(__file__).resolve().parents[1]
-    runs = (paths.chapters_dir(), paths.published_results_dir())
-    prose = [path for path in book.rglob("*") if path.is_file() and not any(
-        folder in path.parents for folder in runs) and ".ipynb_checkpoints" not in path.parts]
-    return [*prose, *_beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
-            *paths.notebooks_dir().rglob("*.yml"), *library.rglob("*.py")]
+    library = Path(__file__).resolve().parents[1]
+    book = [path for path in paths.book_dir().rglob("*")
+            if path.is_file() and ".ipynb_checkpoints" not in path.parts]
+    return [*book, *_beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
+            *paths.notebooks_dir().rglob("*.yml"), *library.rglob("*.py"),
+            *(paths.root() / "data").glob("*.toml")]
 
 
 def _beside_the_book() -> list[Path]:
@@ -197,9 +198,7 @@ def _render(source: Path, output: Path, log: Path) -> Path:
     """Run Jupyter Book and return the folder with its HTML."""
     command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), *_FLAGS,
                "--path-output", str(output)]
-    library = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
-    environment = {**os.environ, "INTRIGUING_ROOT": str(paths.root()),
-                   "PYTHONPATH": os.pathsep.join(filter(None, library))}
+    environment = {**os.environ, **child.environment()}
     with log.open("w", encoding="utf-8") as file, _running(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
         code = process.wait()

@@ -5,6 +5,7 @@ Snakemake's process; nothing a notebook imports knows of either.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 from intriguing import paths
 from intriguing.book import chapters, fingerprint, networks, receipts, shelves, site
-from intriguing.errors import UserError
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 LOCK = "workflow.lock"  # below the profile's folder: held while a workflow runs
@@ -35,7 +35,8 @@ class Plan:
         return paths.build_dir(self.profile)
 
     def _relative(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.folder)).as_posix()
+        # the real folder: `_build` may be a link to a larger disk
+        return Path(os.path.relpath(path, os.path.realpath(self.folder))).as_posix()
 
     @cached_property
     def _declared(self) -> dict[str, tuple]:
@@ -125,12 +126,12 @@ def plan(profile: str) -> Plan:
                                for name in chapters.names()))
 
 
-def claim(plan: Plan) -> Any:
-    """Take the lock of a profile's workflow, for as long as this process lives; return it.
+def claim(plan: Plan, waiting: Callable[[], None] = lambda: None) -> Any:
+    """Take the lock of a profile's workflow and return it; whoever drops it lets it go.
 
-    Raises
-    ------
-    UserError : another workflow is at work there.
+    Parameters
+    ----------
+    waiting : called once if another workflow is at work there, before waiting for its end.
     """
     from filelock import FileLock, Timeout
 
@@ -138,6 +139,7 @@ def claim(plan: Plan) -> Any:
     lock = FileLock(plan.folder / LOCK)
     try:
         lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"another build at {plan.profile} is at work: wait for its end") from error
+    except Timeout:
+        waiting()
+        lock.acquire()
     return lock

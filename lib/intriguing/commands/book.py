@@ -94,10 +94,10 @@ def run(options: argparse.Namespace) -> int:
 
     def work(one: Any) -> str:
         name = one.chapter.name
-        with slots.job(options.gpu_memory, device=options.device, say=say):
-            ran = runner.run(
-                one, shelf, stream=sys.stderr, device=options.device,
-                done=lambda: options.if_needed and receipts.hold(one))
+        ran = runner.run(
+            one, shelf, stream=sys.stderr, device=options.device,
+            done=lambda: options.if_needed and receipts.hold(one),
+            seat=lambda: slots.job(options.gpu_memory, device=options.device, say=say))
         page = shelf.page(name)
         return min(str(page), os.path.relpath(page), key=len) if ran else "up to date"
 
@@ -123,6 +123,8 @@ def build(options: argparse.Namespace) -> int:
     """Pass the gates, bring networks and chapters up to date, and render the pages."""
     from intriguing.book import site
 
+    if options.pages_only and options.dry_run:
+        raise UserError("--pages-only renders and --dry-run does nothing: choose one")
     if options.profile and not options.pages_only:
         return _drive(options)
     if options.profile:
@@ -134,10 +136,19 @@ def build(options: argparse.Namespace) -> int:
         _pass_gates()
     site.require()
     with working():
+        before = _saved(site.sources())
         page = site.build(options.profile, say)
+        if options.pages_only and _saved(site.sources()) != before:
+            say("something was saved meanwhile: rendering again")  # else the pages would lack it
+            page = site.build(options.profile, say)
     if not options.pages_only:
         print(f"open {page}")
     return RIGHT
+
+
+def _saved(files: Iterable[Any]) -> set[tuple[Any, int]]:
+    """Return the files with the times at which they were saved."""
+    return {(path, path.stat().st_mtime_ns) for path in files}
 
 
 def _only_with_profile(options: argparse.Namespace) -> None:
