@@ -24,7 +24,7 @@ def book(tiny_book, monkeypatch):
     tiny_book.add("02-second", "x = n_images", title="The second")
     tiny_book.ran = []
 
-    def run(settings, shelf, *, stream, device, done=None):
+    def run(settings, shelf, *, stream, device, **_):
         tiny_book.ran.append((settings.chapter.name, settings.parameters["n_images"], device))
         return executed(settings.chapter.name, settings.profile, shelf)
 
