@@ -165,14 +165,14 @@ class Small:
         return len(path.read_text()) if path.is_file() else 0
 
     def begin(self, **options: object) -> subprocess.Popen[str]:
-        """Start a build of the chapters; it says its failures and ends with their number."""
+        """Start a build of the chapters; it says its failures, and fails if there are any."""
         program = (
             "import sys; from intriguing.cli import _terminable\n"
             "from intriguing.book import driver, workflow\n"
             "how = driver.How(jobs=2, target='chapters')\n"
             "with _terminable():\n"
             "    failed = driver.drive(workflow.plan('smoke'), how, sys.stderr)\n"
-            "print(*failed, sep='\\n'); sys.exit(len(failed))")
+            "print(*failed, sep='\\n'); sys.exit(bool(failed))")
         return subprocess.Popen(
             [sys.executable, "-c", program], cwd=self.root, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
