@@ -127,3 +127,14 @@ def test_paths_join_points_in_their_order():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["p", "q"]
     with pytest.raises(ValueError, match="told apart"):
         plots.paths({"a": {str(k): ([1], [1]) for k in range(20)}}, xlabel="", ylabel="")
+
+
+def test_curves_name_only_decades_on_a_long_logarithmic_axis():
+    for last, fewest in ((50.0, [5, 10, 20]), (20_000.0, [10, 100, 1000])):
+        points = {float(x): (1.0, 1.0, 1.0) for x in np.geomspace(4, last, 9)}
+        figure = plots.curves({"p": {"a": points}}, xlabel="", ylabel="", log="x")
+        figure.draw_without_rendering()
+        ax = figure.axes[0]
+        low, high = ax.get_xlim()
+        named = [round(tick, 6) for tick in ax.get_xticks() if low <= tick <= high]
+        assert named[: len(fewest)] == fewest

@@ -315,7 +315,8 @@ def curves(
             ax.set_xticks(places, [f"{place:g}" for place in places])
             ax.xaxis.set_minor_locator(NullLocator())
         elif "x" in log:
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            wide = places[-1] > 100 * places[0]  # then more than its decades would overlap
+            ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
             ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
             ax.xaxis.set_minor_formatter(NullFormatter())
     for ax in axes[:, 0]:
