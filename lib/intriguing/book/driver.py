@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import yaml
+
 from intriguing import gpus, paths
 from intriguing.book import child, kernel, receipts, slurm, workflow
 from intriguing.errors import UserError
@@ -64,6 +66,14 @@ def clusters() -> list[str]:
     return sorted(path.name for path in folder.glob("*/") if path.name != "default")
 
 
+def _on_slurm(how: How) -> bool:
+    """Say whether the profile of the cluster hands jobs to Slurm, whatever its own name."""
+    if not how.cluster:
+        return False
+    file = paths.root() / "workflow" / "profiles" / how.cluster / "config.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")).get("executor") == "slurm"
+
+
 def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     """Bring everything of a plan up to date; return what failed, a sentence each.
 
@@ -84,7 +94,7 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     lock = workflow.claim(plan, lambda: say(
         f"another build at {plan.profile}, or what a killed one left, is at work: waiting for it"))
     try:
-        if how.cluster == "slurm":
+        if _on_slurm(how):
             slurm.require()
             slurm.wait_for_survivors(plan.profile, plan.folder, say)
         _sweep(plan)
@@ -134,7 +144,7 @@ def _command(plan: workflow.Plan, how: How) -> list[str]:
     if how.cluster:  # its profile says how many jobs, and how many cores each
         where = ["--profile", str(profiles / how.cluster)]
         where += ["--jobs", str(how.jobs)] if how.jobs else []
-        where += slurm.arguments(plan.profile) if how.cluster == "slurm" else []
+        where += slurm.arguments(plan.profile) if _on_slurm(how) else []
     else:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         where = ["--cores", str(jobs * threads)]
