@@ -118,7 +118,7 @@ class Batch:
 def apply(
     function: Callable[..., Tensor], *rows: Tensor, batch: int | Batch, what: str = "images"
 ) -> Tensor:
-    """Return function(*rows), computed a batch at a time: (N, ...).
+    """Return `function(*rows)`, computed a batch at a time: (N, ...).
 
     Parameters
     ----------

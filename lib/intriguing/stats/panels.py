@@ -1,10 +1,10 @@
 r"""Correlations of two quantities that are known for every image under every condition.
 
-With x_ic and y_ic for images i and conditions c there is not one correlation but three:
+With `x_ic` and `y_ic` for images i and conditions c there is not one correlation but three:
 
-    point      of the means over images, x_.c with y_.c; one point a condition
-    within     of x_ic - x_i. with y_ic - y_i., pooled; what a condition does to one image
-    between    of the means over conditions, x_i. with y_i.; what makes images alike
+    point      of the means over images, `x_.c` with `y_.c`; one point a condition
+    within     of `x_ic - x_i.` with `y_ic - y_i.`, pooled; what a condition does to one image
+    between    of the means over conditions, `x_i.` with `y_i.`; what makes images alike
 
 They need not agree, not even in sign (Robinson 1950; Simpson 1951).  A partial correlation is
 that of what is left when both are regressed on the controls, in the same sense of the three.

@@ -92,9 +92,10 @@ def penalty_for(
 ) -> Tensor:
     """Return the c (N,) at which `penalised` would end at L2 norm `norm`, were the loss linear.
 
-    With the gradient g of the loss at the image the maximum is |delta_i|^(p-1) = |g_i| / (p c), so
-    c = (sum_i |g_i|^(2/(p-1)))^((p-1)/2) / (p norm^(p-1)).  Networks are not linear and boxes have
-    walls: it is a unit for c, with which one grid of norms serves every network, size and power.
+    With the gradient g of the loss at the image the maximum has
+    `|delta_i|^(p-1) = |g_i| / (p c)`, so `c = (sum_i |g_i|^(2/(p-1)))^((p-1)/2) / (p norm^(p-1))`.
+    Networks are not linear and boxes have walls: it is a unit for c, with which one grid of norms
+    serves every network, size and power.
 
     Arguments and errors are those of `penalised`; norm is positive.
     """
