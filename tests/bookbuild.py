@@ -37,6 +37,11 @@ def chapter_names() -> list[str]:
     return sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
+def published_names() -> list[str]:
+    """Return the names of the chapters that readers see."""
+    return sorted(path.stem for path in (ROOT / "book" / "chapters").glob("*.ipynb"))
+
+
 @functools.cache
 def run_chapter(name: str) -> tuple[subprocess.CompletedProcess[str], float]:
     """Execute one chapter at smoke; return the finished command and its seconds."""

@@ -197,7 +197,7 @@ def test_page(browser, sites: dict[str, str], build: str, page: str, view: str) 
         assert raw not in seen["text"], f"raw TeX on the page: {raw}"
 
 
-@pytest.mark.parametrize("name", bookbuild.chapter_names())
+@pytest.mark.parametrize("name", bookbuild.published_names())
 @pytest.mark.parametrize("build", BUILDS)
 def test_chapter_shows_results(browser, sites: dict[str, str], build: str, name: str) -> None:
     seen, _, _ = visit(browser, f"{sites[build]}/book/chapters/{name}.html", "desktop-dark")
@@ -209,7 +209,7 @@ def test_chapter_shows_results(browser, sites: dict[str, str], build: str, name:
     assert tables > 0, "a chapter has a table"
 
 
-@pytest.mark.parametrize("name", bookbuild.chapter_names())
+@pytest.mark.parametrize("name", bookbuild.published_names())
 def test_colab_opens_the_source_notebook(browser, sites: dict[str, str], name: str) -> None:
     visit(browser, f"{sites['published']}/book/chapters/{name}.html", "desktop-light")
     links = browser.execute_script(
