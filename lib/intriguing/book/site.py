@@ -103,7 +103,11 @@ def stage(profile: str | None, say: Say) -> Path:
     for path in _beside_the_book():
         shutil.copy2(path, source / path.name)
     shelf = shelves.built(profile) if profile else shelves.published()
+    contents = (paths.root() / paths.MARKER).read_text(encoding="utf-8")
     for name in chapters.names():
+        if f"book/chapters/{name}" not in contents:
+            say(f"{name}: not in the contents yet")
+            continue
         state = pages.status(name, shelf, profile)
         if state.page is not None:
             page = shelves.Shelf(source / "book" / "chapters", source / "book" / "results")
