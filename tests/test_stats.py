@@ -161,6 +161,18 @@ def test_a_crossed_proportion_is_of_flags():
         stats.crossed_proportion([[0.5, 1.0]])
 
 
+def test_a_crossed_share_stays_a_share():
+    flags = np.ones((3, 50))
+    assert stats.crossed_share(flags) == stats.crossed_proportion(flags)
+    high = np.array([[1, 1, 0.5, 1], [0.5, 1, 1, 1], [1, 1, 1, 1]])
+    free, ours = stats.seed_image_interval(high), stats.crossed_share(high)
+    assert free.high > 1 and (ours.value, ours.low, ours.high) == (free.value, free.low, 1.0)
+    low = stats.crossed_share(1 - high)
+    assert low.low == 0 and low.high == pytest.approx(1 - ours.low)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        stats.crossed_share([[0.5, 1.5]])
+
+
 def test_mcnemar_is_the_exact_binomial_test():
     a = [1] * 9 + [0] * 2 + [1] * 30 + [0] * 5
     b = [0] * 9 + [1] * 2 + [1] * 30 + [0] * 5

@@ -10,7 +10,7 @@ Spearman's rho; Holm (1979); Owen (2007) for the crossed ("pigeonhole") bootstra
 """
 
 from intriguing.stats.correlation import spearman
-from intriguing.stats.crossed import crossed_proportion, seed_image_interval
+from intriguing.stats.crossed import crossed_proportion, crossed_share, seed_image_interval
 from intriguing.stats.interval import Interval, decimals, format_interval
 from intriguing.stats.means import function_of_means
 from intriguing.stats.panels import panel_correlation, rank
@@ -18,7 +18,7 @@ from intriguing.stats.proportions import McNemar, holm, mcnemar, wilson
 from intriguing.stats.resampling import FEW, bootstrap, mean_interval, paired_difference
 
 __all__ = [
-    "FEW", "Interval", "McNemar", "bootstrap", "crossed_proportion", "decimals", "format_interval",
-    "function_of_means", "holm", "mcnemar", "mean_interval", "paired_difference",
-    "panel_correlation", "rank", "seed_image_interval", "spearman", "wilson",
+    "FEW", "Interval", "McNemar", "bootstrap", "crossed_proportion", "crossed_share", "decimals",
+    "format_interval", "function_of_means", "holm", "mcnemar", "mean_interval",
+    "paired_difference", "panel_correlation", "rank", "seed_image_interval", "spearman", "wilson",
 ]  # fmt: skip

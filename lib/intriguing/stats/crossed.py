@@ -112,3 +112,28 @@ def crossed_proportion(flags: ArrayLike, level: float = 0.95) -> Interval:
     effective = min(n, p * (1 - p) * (z / half) ** 2) if 0 < p < 1 and half > 0 else images
     low, high = wilson_ends(p, effective, level)
     return Interval(p, low, high, n, f"Wilson, {len(matrix)} seeds x {images} images", level)
+
+
+def crossed_share(shares: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the mean of shares of seeds crossed with images, with an interval inside [0, 1].
+
+    Flags only: :func:`crossed_proportion`, whose interval has a width even where all agree.
+    Otherwise :func:`seed_image_interval`, cut off at 0 and 1.
+
+    Parameters
+    ----------
+    shares : (S, N) between 0 and 1, rows are seeds, columns images; NaN where an image does not
+        count.
+
+    Raises
+    ------
+    ValueError : as seed_image_interval, and for values outside [0, 1].
+    """
+    matrix = np.asarray(shares, dtype=np.float64)
+    counted = matrix[~np.isnan(matrix)]
+    if np.isin(counted, (0, 1)).all():
+        return crossed_proportion(matrix, level)
+    if (counted < 0).any() or (counted > 1).any():
+        raise ValueError("a share lies between 0 and 1")
+    found = seed_image_interval(matrix, level=level)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
