@@ -49,15 +49,16 @@ class How:
 
 
 def require() -> None:
-    """Make sure that Snakemake is installed.
+    """Make sure that Snakemake and Jupyter Book are installed.
 
     Raises
     ------
-    UserError : it is not; the message says how to get it, and what works without.
+    UserError : one is not; the message says how to get it, and what works without.
     """
-    if importlib.util.find_spec("snakemake") is None:
-        raise UserError("building at a profile needs Snakemake: pip install -r requirements.txt; "
-                        "single chapters run without it (intriguing run)")
+    for module, name in (("snakemake", "Snakemake"), ("jupyter_book", "Jupyter Book")):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"building at a profile needs {name}: pip install -r requirements.txt; "
+                            "single chapters run without it (intriguing run)")
 
 
 def clusters() -> list[str]:

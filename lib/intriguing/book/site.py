@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from intriguing import paths
-from intriguing.book import chapters, checks, child, claims, kernel, pages, shelves
+from intriguing.book import chapters, checks, child, claims, kernel, pages, shelves, sources
 from intriguing.errors import UserError
 
 PUBLISHED = "published"  # folder below _build of the build without a profile
@@ -100,7 +100,7 @@ def stage(profile: str | None, say: Say) -> Path:
     source = paths.build_dir(profile or PUBLISHED) / "source"
     _remove(source)
     shutil.copytree(paths.book_dir(), source / "book", ignore=_but_chapters)
-    for path in _beside_the_book():
+    for path in sources.beside_the_book():
         shutil.copy2(path, source / path.name)
     shelf = shelves.built(profile) if profile else shelves.published()
     contents = (paths.root() / paths.MARKER).read_text(encoding="utf-8")
@@ -121,26 +121,6 @@ def stage(profile: str | None, say: Say) -> Path:
     _cost(source)
     _contents(source, say)
     return source
-
-
-def sources() -> list[Path]:
-    """Return the files that pages are made from, but for the runs of a profile.
-
-    The library is among them: the reference shows its docstrings.  So are published runs: the page
-    on cost is computed from them.
-    """
-    library = Path(__file__).resolve().parents[1]
-    book = [path for path in paths.book_dir().rglob("*")
-            if path.is_file() and ".ipynb_checkpoints" not in path.parts]
-    return [*book, *_beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
-            *paths.notebooks_dir().rglob("*.yml"), *library.rglob("*.py"),
-            *(paths.root() / "data").glob("*.toml")]
-
-
-def _beside_the_book() -> list[Path]:
-    """Return the files of the root that pages include: contents, settings, licences."""
-    return [path for path in sorted(paths.root().iterdir()) if path.is_file()
-            and path.suffix in (".yml", ".md", ".cff", "") and path.name[0] != "."]
 
 
 def _but_chapters(folder: str, names: list[str]) -> list[str]:

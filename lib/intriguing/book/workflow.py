@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.book import chapters, fingerprint, networks, receipts, shelves, site
+from intriguing.book import chapters, fingerprint, networks, receipts, shelves, sources
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 LOCK = "workflow.lock"  # below the profile's folder: held while a workflow runs
@@ -70,7 +70,7 @@ class Plan:
     @cached_property
     def prose(self) -> list[str]:
         """The files that pages are rendered from, beside the chapters' runs."""
-        return sorted(self._relative(path) for path in site.sources())
+        return sorted(self._relative(path) for path in sources.files())
 
     @property
     def known(self) -> list[str]:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from intriguing import slots
@@ -121,12 +122,12 @@ def _each(settings: list, work: Callable[[Any], str]) -> int:
 
 def build(options: argparse.Namespace) -> int:
     """Pass the gates, bring networks and chapters up to date, and render the pages."""
-    from intriguing.book import site
-
     if options.pages_only and options.dry_run:
         raise UserError("--pages-only renders and --dry-run does nothing: choose one")
     if options.profile and not options.pages_only:
         return _drive(options)
+    from intriguing.book import site, sources
+
     if options.profile:
         from intriguing.book import chapters
 
@@ -136,19 +137,14 @@ def build(options: argparse.Namespace) -> int:
         _pass_gates()
     site.require()
     with working():
-        before = _saved(site.sources())
+        before = sources.saved()
         page = site.build(options.profile, say)
-        if options.pages_only and _saved(site.sources()) != before:
+        if options.pages_only and sources.saved() != before:
             say("something was saved meanwhile: rendering again")  # else the pages would lack it
             page = site.build(options.profile, say)
     if not options.pages_only:
         print(f"open {page}")
     return RIGHT
-
-
-def _saved(files: Iterable[Any]) -> set[tuple[Any, int]]:
-    """Return the files with the times at which they were saved."""
-    return {(path, path.stat().st_mtime_ns) for path in files}
 
 
 def _only_with_profile(options: argparse.Namespace) -> None:
@@ -169,23 +165,33 @@ def _pass_gates() -> None:
         raise Failed("nothing was built, because a gate failed")
 
 
+def _pass_gates_once(folder: Path) -> None:
+    """Pass the gates unless they have passed since anything they look at was saved."""
+    from intriguing.book import sources
+
+    passed, now = folder / "gates", repr(sorted(sources.saved()))
+    if not passed.is_file() or passed.read_text(encoding="utf-8") != now:
+        _pass_gates()
+        folder.mkdir(parents=True, exist_ok=True)
+        passed.write_text(now, encoding="utf-8")
+
+
 def _drive(options: argparse.Namespace) -> int:
     """Let the workflow make what is missing or stale at a profile, its pages last."""
     options.chapter = ["all"]
     _settings(options)
-    from intriguing.book import driver, site, workflow
+    from intriguing.book import driver, workflow
     from intriguing.errors import nearest
 
     if options.cluster and options.cluster not in driver.clusters():
         hint = nearest(options.cluster, driver.clusters())
         raise UserError(f"no cluster is called {options.cluster!r}: {hint}")
     driver.require()
-    site.require()
     how = driver.How(options.jobs, options.gpus or 0, options.cluster, options.device)
     plan = workflow.plan(options.profile)
     if options.dry_run:
         return _say_pending(plan, how)
-    _pass_gates()
+    _pass_gates_once(plan.folder)
     with working():
         failed = driver.drive(plan, how, sys.stderr)
     if failed:
