@@ -52,7 +52,7 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         pytest.skip("not stable yet in a copy of the book: set INTRIGUING_TEST_DAG to run it")
     request.getfixturevalue("built")
     book = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.npz", "*.tar*")
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for path in ROOT.iterdir():
         if path.is_file():
             book.mkdir(exist_ok=True)
