@@ -5,6 +5,7 @@ INTRIGUING_TEST_SLURM is set, as `make test-slurm` does after it brought one up.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -115,7 +116,18 @@ def test_an_empty_queue_is_not_waited_for(queue: Queue, tmp_path: Path) -> None:
 
 
 @posix
-def test_a_slurm_that_does_not_answer_is_told(queue: Queue) -> None:
+def test_a_missing_plugin_is_told(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install snakemake-executor-plugin-slurm"):
+        slurm.require()
+
+
+@posix
+def test_a_slurm_that_does_not_answer_is_told(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "snakemake_executor_plugin_slurm.py").touch()  # whether it is installed or not
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="Slurm does not answer"):
         slurm.require()  # squeue has nothing to show and fails
 
