@@ -40,6 +40,7 @@ localrules:
 rule all:
     input:
         book.PAGES,
+        plan.receipts,  # else a lost one would be taken for a file in between that nobody misses
 
 
 rule train:

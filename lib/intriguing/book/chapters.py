@@ -6,7 +6,6 @@ checked here, from the syntax tree of the `parameters` cell, before anything run
 
 import ast
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import Any
 import yaml
 
 from intriguing import paths
-from intriguing.book import parameters
+from intriguing.book import parameters, shelves
+from intriguing.book.fingerprint import source_of
 from intriguing.errors import UserError, nearest
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
@@ -83,27 +83,18 @@ def read(source: Path) -> Chapter:
     ------
     UserError : not a notebook, or its parameters cell is missing, double or not made of literals.
     """
-    try:
-        cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{source.name} cannot be read as a notebook: {error}") from error
+    cells = shelves.load(source)["cells"]
     tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise UserError(
             f"{source.name} has {len(tagged)} cells tagged 'parameters': a chapter needs one"
         )
-    found = parameters.parse(_text(tagged[0]), where=source.name)
+    found = parameters.parse(source_of(tagged[0]), where=source.name)
     if "profile" not in found or found["profile"].types != (str,):
         raise UserError(f'{source.name} needs `profile = "smoke"` in its parameters cell')
-    markdown = "\n".join(_text(cell) for cell in cells if cell.get("cell_type") == "markdown")
+    markdown = "\n".join(source_of(cell) for cell in cells if cell.get("cell_type") == "markdown")
     heading = re.search(r"^# +(.+?)\s*$", markdown, flags=re.MULTILINE)
     return Chapter(source.stem, source, heading[1] if heading else source.stem, found)
-
-
-def _text(cell: Mapping[str, Any]) -> str:
-    """Return the source of a raw JSON cell, which may be a string or a list of lines."""
-    source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
 
 
 # ---------------------------------------------------------------- profiles

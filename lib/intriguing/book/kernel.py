@@ -16,9 +16,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nbformat
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 ENGINE = "intriguing"
 START_TIMEOUT = 180  # s; a cold network file system takes its time
@@ -104,14 +105,14 @@ def _end(manager: Any) -> None:
 
 
 def execute(
-    notebook: nbformat.NotebookNode,
+    notebook: "NotebookNode",
     parameters: Mapping[str, Any],
     *,
     output: Path,
     folder: Path,
     environment: Mapping[str, str],
     on_cell: Callable[[], None] | None = None,
-) -> nbformat.NotebookNode:
+) -> "NotebookNode":
     """Run a notebook through papermill in a kernel of our own and return the executed copy.
 
     Parameters
@@ -135,7 +136,7 @@ def execute(
     quiet = logging.Logger("intriguing.kernel")  # what it would say is in the error that follows
     quiet.addHandler(logging.NullHandler())
 
-    def started(cell: nbformat.NotebookNode, **_: Any) -> None:  # called for Markdown, too
+    def started(cell: "NotebookNode", **_: Any) -> None:  # called for Markdown, too
         if on_cell is not None and cell.cell_type == "code" and cell.source.strip():
             on_cell()
 

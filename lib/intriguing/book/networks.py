@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from intriguing.book import shelves
 from intriguing.book.chapters import Settings
-from intriguing.book.fingerprint import source_of, tags_of
+from intriguing.book.fingerprint import code_cells, source_of, tags_of
 from intriguing.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def declared(settings: Settings, *, resolved: bool = True) -> tuple["Spec", ...]
     UserError : such a cell raises when it is executed without the rest of the notebook.
     """
     name = settings.chapter.name
-    cells = [cell for cell in shelves.read_notebook(settings.chapter.source).cells
-             if cell.cell_type == "code" and TAG in tags_of(cell)]
+    cells = [cell for cell in code_cells(shelves.load(settings.chapter.source))
+             if TAG in tags_of(cell)]
     if not cells:
         return ()
     from intriguing import zoo  # and with it torch: only where a chapter has networks

@@ -27,7 +27,7 @@ def folder(profile: str) -> Path:
 
 def wanted(settings: Settings) -> str:
     """Return the fingerprint of the page that a run would make now."""
-    source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
+    source = shelves.load(settings.chapter.source)
     return of({
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
@@ -50,7 +50,7 @@ def present(chapter: str, profile: str) -> str:
     """
     shelf = shelves.built(profile)
     try:
-        made = shelves.read_notebook(shelf.page(chapter)).metadata.get("intriguing") or {}
+        made = shelves.load(shelf.page(chapter))["metadata"].get("intriguing") or {}
     except UserError:
         return ""
     there = all((shelf.results / chapter / name).exists() for name in made.get("results", ()))
@@ -80,7 +80,7 @@ def write(chapter: str, profile: str) -> None:
         if old.name != name(chapter, digest):
             old.unlink(missing_ok=True)
     if digest:
-        made = shelves.read_notebook(shelves.built(profile).page(chapter)).metadata["intriguing"]
+        made = shelves.load(shelves.built(profile).page(chapter))["metadata"]["intriguing"]
         text = json.dumps({"chapter": chapter, "started": made.get("started")}) + "\n"
         path = here / name(chapter, digest)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -1,17 +1,23 @@
-"""Where executed chapters stand, and how a page and its results get there together."""
+"""Where chapters stand, how they are read, and how a page and its results get there together.
+
+nbformat takes a second or two to import, so only what needs it does.
+"""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from intriguing import paths
 from intriguing.errors import UserError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,36 @@ def published() -> Shelf:
     return Shelf(paths.chapters_dir(), paths.published_results_dir())
 
 
-def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook of any minor version of format 4.
+def load(path: Path) -> dict[str, Any]:
+    """Return a notebook as the plain mapping that its file holds, metadata and cells in it.
 
     Raises
     ------
     UserError : the file is missing or is not a notebook.
     """
     try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        return {**notebook, "metadata": notebook.get("metadata", {}), "cells": [*notebook["cells"]]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
+
+
+def read_notebook(path: Path) -> "NotebookNode":
+    """Read a notebook of any minor version of format 4, to be changed or executed.
+
+    Raises
+    ------
+    UserError : as `load`.
+    """
+    import nbformat
+
+    try:
         return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     except (OSError, ValueError) as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
 
 
-def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def prepare(source: "NotebookNode") -> "NotebookNode":
     """Give cells of an old notebook ids that do not change from run to run."""
     for number, cell in enumerate(source.cells):
         cell.setdefault("id", f"cell-{number}")
@@ -58,7 +80,7 @@ def prepare(source: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return source
 
 
-def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -> None:
+def place(page: "NotebookNode", results: Path, shelf: Shelf, name: str) -> None:
     """Put page and results on the shelf, or neither.
 
     All that may fail for lack of room comes first, under temporary names; then three renames, the
@@ -92,15 +114,17 @@ def place(page: nbformat.NotebookNode, results: Path, shelf: Shelf, name: str) -
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def write_notebook(page: nbformat.NotebookNode, path: Path) -> None:
+def write_notebook(page: "NotebookNode", path: Path) -> None:
     """Write a notebook under a temporary name and rename it."""
     with _draft(page, path) as draft:
         os.replace(draft, path)
 
 
 @contextlib.contextmanager
-def _draft(page: nbformat.NotebookNode, path: Path) -> Iterator[Path]:
+def _draft(page: "NotebookNode", path: Path) -> Iterator[Path]:
     """Yield a file beside `path` that holds the notebook; what is not moved away is removed."""
+    import nbformat
+
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         draft.write_text(nbformat.writes(page) + "\n", encoding="utf-8", newline="\n")

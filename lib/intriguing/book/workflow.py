@@ -108,7 +108,7 @@ class Plan:
     def sources(self, chapter: str) -> list[str]:
         """Return the notebook of a chapter, its profile, and the library modules it imports."""
         one = next(one for one in self.settings if one.chapter.name == chapter)
-        notebook = shelves.read_notebook(one.chapter.source)
+        notebook = shelves.load(one.chapter.source)
         profile = paths.profiles_dir() / f"{self.profile}.yml"
         modules = fingerprint.module_files(notebook)
         return [self._relative(path) for path in (one.chapter.source, profile, *modules)]

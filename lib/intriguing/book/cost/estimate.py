@@ -184,7 +184,7 @@ def _recorded(path: Path, name: str, rule: rules.Rule) -> Recorded | None:
 
     At smoke most of the time goes into what does not grow: such a run says nothing of others.
     """
-    made = shelves.read_notebook(path).metadata.get("intriguing") or {}
+    made = shelves.load(path)["metadata"].get("intriguing") or {}
     try:
         counted, _ = _count(rule, made["parameters"], name)
         run = Recorded(made["profile"], str(made["device"]), float(made["seconds"]),
