@@ -157,7 +157,7 @@ def test_page_and_results_take_their_places_together(tiny_book, tmp_path, monkey
     def full(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(shelves.nbformat, "writes", full)
+    monkeypatch.setattr(nbformat, "writes", full)
     with pytest.raises(OSError, match="no space left"):
         shelves.place(notebook(("3", 1, [])), tmp_path / "results 1", shelf, "01-first")
     assert tiny_book.files() == before
