@@ -167,9 +167,10 @@ def test_prose_is_filled_from_records(root):
         "{rate/a.b(1e-4):.1%} {rate/a.b(1e-4).interval:.2f} {rate/a.b(1e-4).n} "
         "{rate/a.b(1e-4)} paper {rate/a.b(1e-4).paper} {rate/a.b(1e-4).unit}; "
         "$\\frac{{1}}{{2}}$ {secret.paper:.3f} {secret.low}"
+        " {rate/a.b(1e-4):+.1p} {rate/a.b(1e-4).interval:+.0p} points"
     )
     assert text == ("90.0% [0.83, 0.94] 100 0.900 paper 0.95 fraction; "
-                    "$\\frac{1}{2}$ not available to us unknown")
+                    "$\\frac{1}{2}$ not available to us unknown +90.0 [+83, +94] points")
     assert text._repr_markdown_() == text
     assert "0.123" not in json.dumps([r.show("paper") for r in run.records])
     with pytest.raises(ValueError, match="did you mean secret"):

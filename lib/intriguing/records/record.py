@@ -91,9 +91,12 @@ class Record:
         return format_interval(self.value, self.low, self.high)
 
     def show(self, field: str = "value", spec: str = "") -> str:
-        """Return one field as text: value, low, high, interval, n, unit or paper."""
+        """Return one field as text: value, low, high, interval, n, unit or paper.
+
+        `spec` as `format` takes it, or ending with p for a difference of shares in points: "+.1p".
+        """
         if field == "paper":
-            return NOT_AVAILABLE if self.paper is None else format(self.paper, spec or ".4g")
+            return NOT_AVAILABLE if self.paper is None else _shown(self.paper, spec or ".4g")
         if field == "interval":
             ends = (self.show("low", spec), self.show("high", spec))
             return f"[{ends[0]}, {ends[1]}]" if self.known else "no interval"
@@ -102,7 +105,11 @@ class Record:
             return "unknown"
         if field in ("value", "low", "high") and not spec:
             spec = f".{decimals(self.low, self.high)}f" if self.known else ".3g"
-        return format(content, spec)
+        return _shown(content, spec)
+
+
+def _shown(content: Any, spec: str) -> str:
+    return format(100 * content, f"{spec[:-1]}f") if spec.endswith("p") else format(content, spec)
 
 
 SHOWN = ("value", "low", "high", "interval", "n", "unit", "paper")

@@ -180,8 +180,9 @@ class Run:
         """Return `template` with its fields filled from the records: prose without typed numbers.
 
         ``{name}`` shows the value with the digits its interval supports, ``{name:.3f}`` or
-        ``{name:.1%}`` with a format; ``{name.low}``, ``.high``, ``.interval``, ``.n``, ``.unit``
-        and ``.paper`` show the rest.  Braces of mathematics are doubled, as in `str.format`.
+        ``{name:.1%}`` with a format, ``{name:+.1p}`` a difference of shares in points;
+        ``{name.low}``, ``.high``, ``.interval``, ``.n``, ``.unit`` and ``.paper`` show the rest.
+        Braces of mathematics are doubled, as in `str.format`.
 
         Raises
         ------
