@@ -39,7 +39,7 @@ localrules:
 
 rule all:
     input:
-        book.PAGES,
+        book.RENDERED,
         plan.receipts,  # else a lost one would be taken for a file in between that nobody misses
 
 
@@ -47,7 +47,7 @@ rule train:
     output:
         update(plan.network("{key}")),
     input:
-        lambda wildcards: plan.bases(wildcards.key),
+        ancient(lambda wildcards: plan.bases(wildcards.key)),
     params:
         chapter=lambda wildcards: plan.chapter_of(wildcards.key),
     threads: threads
@@ -78,7 +78,7 @@ rule chapter:
 
 rule pages:
     output:
-        update(book.PAGES),
+        book.RENDERED,  # the command writes it last: a rendering that failed is not done
     input:
         plan.receipts,
         plan.prose,

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from intriguing import data, paths
-from intriguing.data import arrays, cache
+from intriguing import data, paths, vision
+from intriguing.data import arrays, cache, catalog
 from intriguing.errors import UserError, nearest
 
 BOOK = Path(__file__).resolve().parents[1]
@@ -881,3 +881,14 @@ def test_every_gzip_of_a_tar_is_read_to_its_checksum(book: Path, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(UserError, match="truncated or damaged"):
         data.load(path, "train")
+
+
+def test_nothing_is_downloaded_where_that_is_forbidden(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = catalog.Source("colours", "", "https://example.org", "", 10, {"train": 5},
+                            torchvision="CIFAR10")
+    monkeypatch.setattr(vision, "download", lambda *_: pytest.fail("it was downloaded"))
+    monkeypatch.setenv("INTRIGUING_OFFLINE", "1")
+    with pytest.raises(UserError, match="INTRIGUING_OFFLINE is set"):
+        catalog.acquire(source, "train")

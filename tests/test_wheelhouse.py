@@ -20,7 +20,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from intriguing import store, vision
-from intriguing.book import needs, networks, wheelhouse, wheels
+from intriguing.book import chapters, needs, networks, wheelhouse, wheels
 from intriguing.book.target import Target
 from intriguing.cli import main
 from intriguing.errors import UserError
@@ -288,7 +288,7 @@ def test_missing_data_is_named_with_the_way_to_get_it(book, tmp_path, capsys):
 
 
 def test_data_is_checked_and_found_once(book, monkeypatch, tmp_path):
-    settings = needs.of("smoke")
+    settings = chapters.settings("smoke")
     assert [item.place for item in needs.data_files(settings)] == ["data/digits.npz"]
     (book.root / "data" / "digits.npz").write_bytes(DIGITS + b"?")
     with pytest.raises(UserError, match="damaged or another one"):
@@ -305,12 +305,12 @@ def test_a_folder_of_photographs_goes_along_and_none_from_outside(book, tmp_path
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"cat")
     change(book, imagenet="data/photos")
-    places = [item.place for item in needs.data_files(needs.of("cpu"))]
+    places = [item.place for item in needs.data_files(chapters.settings("cpu"))]
     assert places == ["data/digits.npz", "data/photos/val/cat/1.png"]
     for outside in (str(tmp_path), "../index"):
         change(book, imagenet=outside)
         with pytest.raises(UserError, match="lies outside"):
-            needs.data_files(needs.of("cpu"))
+            needs.data_files(chapters.settings("cpu"))
 
 
 def test_published_weights_are_fetched_unless_they_are_off(book, monkeypatch, tmp_path):
@@ -321,13 +321,13 @@ def test_published_weights_are_fetched_unless_they_are_off(book, monkeypatch, tm
 
     monkeypatch.setattr(vision, "weights_file", file)
     monkeypatch.setattr(vision, "network", lambda *which: asked.append(which))
-    assert needs.weight_files(needs.of("cpu")) == []  # `imagenet` is empty
+    assert needs.weight_files(chapters.settings("cpu")) == []  # `imagenet` is empty
     change(book, alexnet_weights="IMAGENET1K_V1")
-    (item,) = needs.weight_files(needs.of("cpu"))
+    (item,) = needs.weight_files(chapters.settings("cpu"))
     assert asked == [("alexnet", "IMAGENET1K_V1")]
     assert item.place == "hub/checkpoints/alexnet-IMAGENET1K_V1.pth"
     change(book, alexnet_weights="weights/mine.pth")
-    assert needs.weight_files(needs.of("cpu")) == []
+    assert needs.weight_files(chapters.settings("cpu")) == []
 
 
 def test_where_torch_keeps_published_weights(monkeypatch, tmp_path):
@@ -353,7 +353,7 @@ def test_trained_networks_go_along_and_the_others_are_named(book, monkeypatch):
     monkeypatch.setattr(networks, "declared", lambda settings: specs)
     monkeypatch.setattr(networks, "with_bases", lambda found: found)
     monkeypatch.setattr(store, "read", read)
-    items, missing = needs.network_files(needs.of("smoke"))
+    items, missing = needs.network_files(chapters.settings("smoke"))
     assert [item.place for item in items] == [
         "_build/zoo/trained.safetensors", "_build/zoo/trained.json"]
     assert missing == ["missing", "damaged"]

@@ -18,8 +18,9 @@ from pathlib import Path
 import bookbuild
 import pytest
 from conftest import TinyBook
+from filelock import FileLock
 
-from intriguing.book import chapters, networks, receipts, workflow
+from intriguing.book import chapters, driver, networks, receipts, workflow
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
@@ -59,23 +60,24 @@ def copy(built: None, tmp_path: Path) -> Path:
     smoke = ROOT / "_build" / "smoke"
     for part in (".snakemake", "book", "receipts"):
         shutil.copytree(smoke / part, book / "_build" / "smoke" / part)
+    shutil.copy2(smoke / workflow.RENDERED, book / "_build" / "smoke")
     (book / "_build" / "smoke" / "html").mkdir()
     shutil.copy2(smoke / "html" / "index.html", book / "_build" / "smoke" / "html")
     (book / "_build" / "zoo").symlink_to(ROOT / "_build" / "zoo")
     return book
 
 
-def of(book: Path) -> dict[str, str]:
-    """Return an environment in which `intriguing` takes a copy for its book and its library."""
-    return os.environ | {"INTRIGUING_ROOT": str(book), "PYTHONPATH": str(book / "lib")}
+def run(book: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build a copy at smoke, with its own library."""
+    return subprocess.run(
+        [sys.executable, "-m", "intriguing", "build", "--profile", "smoke", *options], cwd=book,
+        env=os.environ | {"INTRIGUING_ROOT": str(book), "PYTHONPATH": str(book / "lib")},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def pending(book: Path) -> set[str]:
     """Return the lines in which a dry run of the build at smoke says what it would do."""
-    done = subprocess.run(
-        [sys.executable, "-m", "intriguing", "build", "--profile", "smoke", "--dry-run"],
-        cwd=book, env=of(book),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = run(book, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     return set(re.findall(r"^(?:train|run|render|nothing) .*", done.stdout, flags=re.MULTILINE))
 
@@ -116,9 +118,7 @@ def test_an_idle_build_writes_nothing(copy: Path) -> None:
                 for path in (folder / part).rglob("*") if path.is_file()}
 
     before = saved()
-    done = subprocess.run([sys.executable, "-m", "intriguing", "build", "--profile", "smoke"],
-                          cwd=copy, env=of(copy), stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True)
+    done = run(copy)
     assert done.returncode == 0, done.stdout + done.stderr
     assert saved() == before and len(before) > 2 * len(chapters.names())
 
@@ -171,6 +171,23 @@ def test_a_lost_page_is_made_again(copy: Path) -> None:
     name = chapters.names()[0]
     (copy / "_build" / "smoke" / "book" / "chapters" / f"{name}.ipynb").unlink()
     assert pending(copy) == {f"run {name}", "render the pages"}
+
+
+@slow
+def test_lost_html_and_a_rendering_that_failed_are_made_again(copy: Path) -> None:
+    folder = copy / "_build" / "smoke"
+    page = folder / "html" / "index.html"
+    good = page.read_bytes()
+    change(copy / "book" / "index.md", "# Intriguing", "# Most intriguing")
+    with FileLock(folder / "build.lock"):  # as if another call rendered
+        for _ in range(2):  # the second must not take the failure of the first for done
+            done = run(copy)
+            assert done.returncode == 1 and "the pages were not rendered" in done.stderr, done
+            assert page.read_bytes() == good
+    assert pending(copy) == {"render the pages"}
+    change(copy / "book" / "index.md", "# Most intriguing", "# Intriguing")
+    page.unlink()
+    assert pending(copy) == {"render the pages"}
 
 
 # ---------------------------------------------------------------- small books
@@ -352,6 +369,34 @@ def test_two_builds_of_a_profile_take_turns(small: Small) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert small.runs("01-one") == 1
+
+
+@slow
+def test_what_is_saved_during_a_build_is_told(small: Small) -> None:
+    small.add("01-one", "print(1)")
+    index = small.root / "book" / "index.md"
+    small.add("02-two", f"Path(r'{index}').write_text('# New')", "raise ValueError('no')")
+    status, failed, _ = small.build()
+    assert status == 1
+    assert "saved during the build" in failed and "02-two failed" in failed
+
+
+@slow
+def test_a_dry_run_neither_waits_nor_downloads(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTRIGUING_ROOT", str(small.root))
+    small.add("01-one", "print(1)")
+    plan = workflow.plan("smoke")
+    lock = workflow.claim(plan)
+    try:
+        assert driver.pending(plan, driver.How(target="chapters")) == [("chapter", "01-one")]
+    finally:
+        lock.release()
+    offline = "import os\nassert os.environ['INTRIGUING_OFFLINE']\nnets = []"
+    settings(small.tiny, offline)
+    assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
+        ("chapter", "01-one")]
 
 
 def test_an_interrupt_is_held_back_in_a_process_with_threads_too() -> None:

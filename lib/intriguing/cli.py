@@ -173,7 +173,7 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
                      help="jobs at a time (default: two a GPU, 2 on CPUs, on a cluster what its "
                           "profile says)")
     one.add_argument("--gpus", type=_positive, metavar="N",
-                     help="share out this many GPUs among the jobs")
+                     help="share out this many GPUs among the jobs; with --cluster, one for each")
     one.add_argument("--cluster", metavar="NAME",
                      help="hand the jobs to a cluster: slurm, or another of workflow/profiles")
     one.add_argument("--dry-run", action="store_true",

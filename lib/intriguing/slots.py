@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from intriguing import paths
+from intriguing import environment, paths
 from intriguing.errors import UserError
 from intriguing.gpus import GPUS, given, memory, visible
 
@@ -67,29 +67,10 @@ def job(
             say(f"on GPU {gpu}")
         # numbers are those of nvidia-smi; CUDA's own order would put the fastest first
         order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        with _environment(
+        with environment.changed(
             {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": order, GPUS: None}
         ):
             yield gpu
-
-
-@contextmanager
-def _environment(changed: Mapping[str, str | None]) -> Iterator[None]:
-    """Set (or for None, unset) variables of this process; they come back at the end."""
-    before = {name: os.environ.get(name) for name in changed}
-
-    def put(values: Mapping[str, str | None]) -> None:
-        for name, value in values.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-    put(changed)
-    try:
-        yield
-    finally:
-        put(before)
 
 
 @contextmanager

@@ -169,6 +169,17 @@ def resolve(
     return Settings(chapter, profile, {**chapter.defaults, **injected}, injected, overrides)
 
 
+def settings(profile: str) -> tuple[Settings, ...]:
+    """Return the settings of every chapter of the book at a profile.
+
+    Raises
+    ------
+    UserError : as `resolve`, before anything of the chapters is looked at for an unknown profile.
+    """
+    load_profile(profile)
+    return tuple(resolve(find(name), profile) for name in names())
+
+
 # ---------------------------------------------------------------- values
 
 

@@ -20,8 +20,8 @@ from typing import TextIO
 
 import yaml
 
-from intriguing import gpus, paths
-from intriguing.book import child, kernel, receipts, slurm, workflow
+from intriguing import environment, gpus, paths
+from intriguing.book import child, kernel, receipts, slurm, sources, workflow
 from intriguing.errors import UserError
 
 _RULE = re.compile(r"(?:local)?rule (\w+):")
@@ -101,11 +101,14 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
         _sweep(plan)
     finally:
         lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
-    began, log = time.time(), plan.folder / "workflow.log"
+    began, log, saved = time.time(), plan.folder / "workflow.log", sources.saved()
     before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
     with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
         status = _run(_command(plan, how), plan.folder, _environment(how), file)
-    return [] if status == 0 else _failures(plan, began, log)
+    if status == 0:
+        return []
+    changed = ["the book or the library was saved during the build, which no longer fits them"]
+    return (changed if sources.saved() != saved else []) + _failures(plan, began, log)
 
 
 def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
@@ -116,17 +119,19 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
     UserError : Snakemake is not installed, or cannot plan the build; the message has its words.
     """
     require()
-    lock = workflow.claim(plan)
-    try:
-        _sweep(plan)
-    finally:
-        lock.release()
-    done = subprocess.run([*_command(plan, how), "--dry-run"], env=_environment(how),
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    text = done.stdout + done.stderr
-    if done.returncode != 0:
-        plan.check()
-        raise UserError(f"Snakemake cannot plan the build:\n{text}")
+    lock = workflow.claim(plan, wait=False)
+    if lock is not None:  # a build at work has swept
+        try:
+            _sweep(plan)
+        finally:
+            lock.release()
+    with environment.changed({environment.OFFLINE: "1"}):  # a question is no reason to download
+        done = subprocess.run([*_command(plan, how), "--dry-run"], env=_environment(how),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        text = done.stdout + done.stderr
+        if done.returncode != 0:
+            plan.check()
+            raise UserError(f"Snakemake cannot plan the build:\n{text}")
     found, rule = [], ""
     for line in text.splitlines():
         if match := _RULE.match(line):
@@ -179,7 +184,9 @@ def _environment(how: How) -> dict[str, str]:
 
 
 def _sweep(plan: workflow.Plan) -> None:
-    """Drop receipts of pages that are gone or were exchanged by hand, and logs of former runs."""
+    """Drop what tells of pages that are gone or were exchanged by hand, and logs of former runs."""
+    if not (plan.folder / workflow.PAGES).is_file():
+        (plan.folder / workflow.RENDERED).unlink(missing_ok=True)
     for one in plan.settings:
         receipts.write(one.chapter.name, plan.profile)
         logs = sorted((plan.folder / "logs").glob(f"{one.chapter.name}.*.log"),
@@ -270,5 +277,6 @@ def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
         where = shown / "logs" / f"{name}.log"
         told.append(f"{name.rpartition('.')[0]} " + (
             f"failed (log: {where})" if tried(name) else "was not run"))
-    told = told or [f"the pages were not rendered (log: {shown}/logs/pages.log)"]
+    if not told and tried("pages"):
+        told.append(f"the pages were not rendered (log: {shown}/logs/pages.log)")
     return [*told, f"Snakemake's account of it all is in {shown}/{log.name}"]

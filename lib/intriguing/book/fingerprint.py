@@ -184,7 +184,15 @@ def _module(name: str, file: Path, text: str, base: Path) -> tuple[str, tuple[st
     tree = ast.parse(text)
     here = name if file.name == "__init__.py" else name.rpartition(".")[0]
     imports = tuple(dict.fromkeys(_imports(tree, here, base)))
-    return _digest(_tree_text(_without_docstrings(tree))), imports
+    tree = _without_docstrings(tree)
+    tree.body = [node for node in tree.body if not _is_version(node)]
+    return _digest(_tree_text(tree)), imports
+
+
+def _is_version(node: ast.stmt) -> bool:
+    """Say whether a statement sets `__version__`, which no result depends on."""
+    return isinstance(node, ast.Assign) and any(
+        isinstance(target, ast.Name) and target.id == "__version__" for target in node.targets)
 
 
 def _file(module: str, base: Path) -> Path | None:

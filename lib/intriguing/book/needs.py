@@ -25,11 +25,6 @@ class Item:
     place: str
 
 
-def of(profile: str) -> tuple[chapters.Settings, ...]:
-    """Return the settings of every chapter at a profile."""
-    return tuple(chapters.resolve(chapters.find(name), profile) for name in chapters.names())
-
-
 def _named(settings: Iterable[chapters.Settings]) -> Iterator[tuple[str, str, str]]:
     """Yield (chapter, parameter, text) for every text among the parameters, in lists too.
 

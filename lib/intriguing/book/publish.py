@@ -1,5 +1,7 @@
 """Move a chapter into the book: reuse a run that still holds, carry prose, or execute it."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from intriguing import provenance
@@ -27,12 +29,17 @@ def refuse(profile: str, *, smoke: bool, dirty: bool) -> None:
     raise UserError(f"{what}: commit first, or insist with --dirty")
 
 
-def publish(settings: Settings, *, force: bool, stream: TextIO, device: str | None) -> str:
+def publish(
+    settings: Settings, *, force: bool, stream: TextIO, device: str | None,
+    seat: Callable[[], AbstractContextManager] = nullcontext,
+) -> str:
     """Put a chapter into `book/` at the cost that it takes; return what was done, in words.
 
     A published page whose code and parameters still hold only gets the source's prose.  A run of
     the same profile in `_build` that holds in everything, library included, and was made from a
     clean commit is copied.  Else the chapter is executed.
+
+    Parameters are those of `runner.run`; `force` executes the chapter in any case.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def publish(settings: Settings, *, force: bool, stream: TextIO, device: str | No
                     results = shelves.built(profile).results / name
                     shelves.place(page, results, shelves.published(), name)
                 return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
-    runner.run(settings, shelves.published(), stream=stream, device=device)
+    runner.run(settings, shelves.published(), stream=stream, device=device, seat=seat)
     return "executed"
 
 

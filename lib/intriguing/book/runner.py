@@ -127,6 +127,8 @@ def _workplace(profile: str, name: str) -> Iterator[Path]:
     """Yield a temporary folder in the profile's build folder, gone at the end."""
     parent = paths.build_dir(profile) / "running"
     parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{name}.*"):  # by a run that was killed: nobody else runs the chapter
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(
             prefix=f"{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)

@@ -52,7 +52,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        return {**notebook, "metadata": notebook.get("metadata", {}), "cells": [*notebook["cells"]]}
+        metadata = notebook.get("metadata") or {}
+        return {**notebook, "metadata": metadata, "cells": [*notebook["cells"]]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
 

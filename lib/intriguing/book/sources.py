@@ -14,8 +14,9 @@ def files() -> list[Path]:
     library = Path(__file__).resolve().parents[1]
     book = [path for path in paths.book_dir().rglob("*")
             if path.is_file() and ".ipynb_checkpoints" not in path.parts]
-    return [*book, *beside_the_book(), *paths.notebooks_dir().glob("*.ipynb"),
-            *paths.notebooks_dir().rglob("*.yml"), *library.rglob("*.py"),
+    notebooks = paths.notebooks_dir()
+    return [*book, *beside_the_book(), *notebooks.glob("*.ipynb"), *notebooks.glob("*.yml"),
+            *paths.profiles_dir().glob("*.yml"), *library.rglob("*.py"),
             *(paths.root() / "data").glob("*.toml")]
 
 

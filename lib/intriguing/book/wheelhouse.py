@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intriguing import paths, provenance
-from intriguing.book import needs, wheels
+from intriguing.book import chapters, needs, wheels
 from intriguing.book.needs import Item
 from intriguing.book.target import Target
 from intriguing.book.wheels import Say
@@ -57,7 +57,7 @@ def collect(folder: Path, order: Order, say: Say) -> dict[str, int]:
     """
     from filelock import FileLock, Timeout
 
-    settings = needs.of(order.profile)
+    settings = chapters.settings(order.profile)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
         raise UserError(f"{folder} holds something else: name a new folder")
     roots = wheels.roots(paths.root(), order.target)

@@ -15,6 +15,7 @@ from intriguing import paths
 from intriguing.book import chapters, fingerprint, networks, receipts, shelves, sources
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
+RENDERED = "rendered"  # a file there that says that the pages show all that was run
 LOCK = "workflow.lock"  # below the profile's folder: held while a workflow runs
 
 
@@ -121,17 +122,18 @@ def plan(profile: str) -> Plan:
     ------
     UserError : unknown profile, or a chapter whose parameters do not fit it.
     """
-    chapters.load_profile(profile)
-    return Plan(profile, tuple(chapters.resolve(chapters.find(name), profile)
-                               for name in chapters.names()))
+    return Plan(profile, chapters.settings(profile))
 
 
-def claim(plan: Plan, waiting: Callable[[], None] = lambda: None) -> Any:
+def claim(
+    plan: Plan, waiting: Callable[[], None] = lambda: None, *, wait: bool = True
+) -> Any | None:
     """Take the lock of a profile's workflow and return it; whoever drops it lets it go.
 
     Parameters
     ----------
     waiting : called once if another workflow is at work there, before waiting for its end.
+    wait : False to return None instead of waiting.
     """
     from filelock import FileLock, Timeout
 
@@ -140,6 +142,8 @@ def claim(plan: Plan, waiting: Callable[[], None] = lambda: None) -> Any:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not wait:
+            return None
         waiting()
         lock.acquire()
     return lock

@@ -126,7 +126,9 @@ def build(options: argparse.Namespace) -> int:
         raise UserError("--pages-only renders and --dry-run does nothing: choose one")
     if options.profile and not options.pages_only:
         return _drive(options)
+    from intriguing import paths
     from intriguing.book import site, sources
+    from intriguing.book.workflow import RENDERED
 
     if options.profile:
         from intriguing.book import chapters
@@ -139,10 +141,13 @@ def build(options: argparse.Namespace) -> int:
     with working():
         before = sources.saved()
         page = site.build(options.profile, say)
-        if options.pages_only and sources.saved() != before:
+        while options.pages_only and sources.saved() != before:
             say("something was saved meanwhile: rendering again")  # else the pages would lack it
+            before = sources.saved()
             page = site.build(options.profile, say)
-    if not options.pages_only:
+    if options.pages_only:
+        (paths.build_dir(options.profile) / RENDERED).touch()
+    else:
         print(f"open {page}")
     return RIGHT
 
@@ -178,8 +183,7 @@ def _pass_gates_once(folder: Path) -> None:
 
 def _drive(options: argparse.Namespace) -> int:
     """Let the workflow make what is missing or stale at a profile, its pages last."""
-    options.chapter = ["all"]
-    _settings(options)
+    check_device(options.device, here=not options.cluster)
     from intriguing.book import driver, workflow
     from intriguing.errors import nearest
 
@@ -223,7 +227,8 @@ def publish(options: argparse.Namespace) -> int:
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
     return _each(settings, lambda one: publish.publish(
-        one, force=options.force, stream=sys.stderr, device=options.device))
+        one, force=options.force, stream=sys.stderr, device=options.device,
+        seat=lambda: slots.job(device=options.device, say=say)))
 
 
 def check(options: argparse.Namespace) -> int:

@@ -46,8 +46,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
               .rstrip())
 
 
-def check_device(name: str | None) -> None:
-    """Refuse what is no device, and a GPU that is not there.
+def check_device(name: str | None, *, here: bool = True) -> None:
+    """Refuse what is no device, and a GPU that is not there, where it is to be used `here`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def check_device(name: str | None) -> None:
         return
     if not _DEVICE.fullmatch(name):
         raise UserError(f"{name!r} is not a device: use auto, cpu, mps, cuda or cuda:N")
-    if name.startswith("cuda"):
+    if here and name.startswith("cuda"):
         from intriguing import runtime  # imports torch: only where a GPU is asked for
 
         try:

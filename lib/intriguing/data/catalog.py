@@ -1,6 +1,7 @@
 """The known data sets: what `data/sources.toml` says of them, and where they are here."""
 
 import dataclasses
+import os
 import tomllib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from filelock import FileLock
 
 from intriguing import paths, vision
 from intriguing.data import cache
+from intriguing.environment import OFFLINE
 from intriguing.errors import UserError, nearest
 
 DEFAULT = "mnist-5k"  # comes with the book, so it is what an error can offer instead
@@ -112,7 +114,9 @@ def acquire(source: Source, split: str) -> Place:
         return place
     target = paths.data_dirs()[-1]  # INTRIGUING_DATA may be somebody else's; data/ is ours
     reason = "it has no automatic download"
-    if source.torchvision:
+    if source.torchvision and os.environ.get(OFFLINE):
+        reason = f"{OFFLINE} is set, so that nothing is downloaded"
+    elif source.torchvision:
         lock = paths.cache_dir() / f"download-{source.torchvision}.lock"
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
