@@ -1,9 +1,13 @@
 """What all tests share: one thread, no window, no network, and a tiny book to run things in."""
 
+import contextlib
 import ipaddress
 import os
 import shutil
+import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,15 @@ networks = ["a", "b"]  # list[str], networks
 subset = None  # int or None, images
 squared = True  # bool, penalty on the squared norm
 """
+
+
+def until(what: Callable[[], object], seconds: float = 120) -> object:
+    """Wait until `what` is true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+    return found
 
 
 def _is_local(address: Any) -> bool:
@@ -102,6 +115,22 @@ class TinyBook:
         shutil.copy2(house / "Snakefile", self.root)
         shutil.copytree(house / "workflow", self.root / "workflow")
         return self
+
+    def processes(self) -> dict[int, str]:
+        """Return {pid: command} of the processes that have this book in their environment."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                text = (path / "environ").read_bytes().split(b"\0")
+                if f"INTRIGUING_ROOT={self.root}".encode() in text:
+                    found[int(path.name)] = (path / "cmdline").read_bytes().decode()
+        return {pid: command for pid, command in found.items() if pid != os.getpid()}
+
+    def kill(self) -> None:
+        """Kill all processes that have this book in their environment."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def files(self, *ignored: str) -> set[str]:
         """Return all files below the root, but for those whose path has an ignored part."""

@@ -4,44 +4,34 @@ The tests marked `slurm` hand jobs to the Slurm of this machine.  They run only 
 INTRIGUING_TEST_SLURM is set, as `make test-slurm` does after it brought one up.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import bookbuild
 import nbformat
 import pytest
-from conftest import TinyBook
+from conftest import TinyBook, until
 
 from intriguing.book import slurm
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
 SWITCH = "INTRIGUING_TEST_SLURM"
+patiently = partial(until, seconds=600)  # Snakemake looks for the end of a job every few minutes
 
 
 def real(test: Callable) -> Callable:
     """Mark a test that needs a Slurm that answers, and is asked for."""
     test = pytest.mark.skipif(not os.environ.get(SWITCH), reason="make test-slurm runs it")(test)
     return pytest.mark.slurm(pytest.mark.slow(test))
-
-
-def until(what: Callable[[], object], seconds: float = 600) -> object:
-    """Wait until `what` is true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.2)
-    return found
 
 
 # ---------------------------------------------------------------- a queue that is made up
@@ -159,10 +149,8 @@ class Book:
     """A small book that is built on Slurm; its chapters note the jobs that ran them in `runs/`."""
 
     def __init__(self, tiny: TinyBook) -> None:
-        self.tiny, self.root = tiny, tiny.root
+        self.tiny, self.root = tiny.with_workflow(), tiny.root
         self.smoke, self.go = self.root / "_build" / "smoke", self.root / "go"
-        shutil.copy2(ROOT / "Snakefile", self.root)
-        shutil.copytree(ROOT / "workflow", self.root / "workflow")
         (self.root / "data").symlink_to(ROOT / "data")
         (self.root / "runs").mkdir()
 
@@ -209,16 +197,6 @@ class Book:
         return {job: (state, what) for job, state, folder, what in rows
                 if os.path.realpath(folder) == os.path.realpath(self.smoke)}
 
-    def processes(self) -> dict[int, str]:
-        """Return {pid: command} of the processes that have this book in their environment."""
-        found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                text = (path / "environ").read_bytes().split(b"\0")
-                if f"INTRIGUING_ROOT={self.root}".encode() in text:
-                    found[int(path.name)] = (path / "cmdline").read_bytes().decode()
-        return {pid: command for pid, command in found.items() if pid != os.getpid()}
-
     def made(self, *names: str) -> dict[str, int]:
         """Return {file: time of its last change} of pages, receipts and what the zoo holds."""
         folders = (self.smoke / "book" / "chapters", self.smoke / "receipts",
@@ -237,9 +215,7 @@ def book(tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Book]
     left = [job for job, (state, _) in made.jobs().items() if state in ("PENDING", "RUNNING")]
     if left:
         subprocess.run(["scancel", *left], timeout=60)
-    for pid in made.processes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    tiny_book.kill()
 
 
 @real
@@ -247,11 +223,11 @@ def test_a_killed_head_loses_nothing(book: Book) -> None:
     book.add("01-net", "from intriguing import zoo", NETWORK, "print(zoo.get(small))")
     book.add("02-long", WAITS.format(go=book.go))
     process = book.begin(gpus=1)
-    until(lambda: book.runs("02-long") and any(
+    patiently(lambda: book.runs("02-long") and any(
         "01-net" in what and state == "COMPLETED" for state, what in book.jobs().values()))
     finished = book.made()
     assert [name.split(".")[0][:2] for name in finished].count("01") == 2, finished
-    heads = [pid for pid, what in book.processes().items()
+    heads = [pid for pid, what in book.tiny.processes().items()
              if "snakemake" in what and "jobstep" not in what and "srun" not in what
              and "slurm" in what]
     for pid in (process.pid, *heads):
@@ -263,7 +239,7 @@ def test_a_killed_head_loses_nothing(book: Book) -> None:
         "chapter", "chapter", "train"]
     assert [state for state, what in before.values() if "02-long" in what] == ["RUNNING"]
     again = book.begin(gpus=1)
-    until(lambda: re.search(r"job \d+ of an earlier build still runs", book.told()))
+    patiently(lambda: re.search(r"job \d+ of an earlier build still runs", book.told()))
     book.go.touch()
     assert again.wait(900) == 0
     assert set(book.jobs()) == set(before), "a job was handed in again"
@@ -282,13 +258,13 @@ def test_an_interrupt_takes_the_jobs_back(book: Book) -> None:
     book.add("01-quick", "print(1)")
     book.add("02-long", WAITS.format(go=book.go))
     process = book.begin()
-    until(lambda: book.runs("02-long") and any((book.smoke / "receipts").glob("01-quick.*")))
+    patiently(lambda: book.runs("02-long") and any((book.smoke / "receipts").glob("01-quick.*")))
     process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test's children may ignore
     assert process.wait(900) != 0
-    until(lambda: not [1 for state, _ in book.jobs().values()
+    patiently(lambda: not [1 for state, _ in book.jobs().values()
                        if state in ("PENDING", "RUNNING", "COMPLETING")])
     assert [state for state, what in book.jobs().values() if "02-long" in what] == ["CANCELLED"]
-    until(lambda: not book.processes())
+    patiently(lambda: not book.tiny.processes())
     book.go.touch()
     assert book.begin().wait(900) == 0
     assert (len(book.runs("01-quick")), len(book.runs("02-long"))) == (1, 2)

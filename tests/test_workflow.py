@@ -4,7 +4,6 @@ Changes are made in a copy of the book whose chapters have been run at smoke; Sn
 says what it would do.  Kills, interrupts and a full disk happen to small books for real.
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -12,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import bookbuild
 import pytest
-from conftest import TinyBook
+from conftest import TinyBook, until
 from filelock import FileLock
 
 from intriguing.book import chapters, driver, networks, receipts, workflow
@@ -25,15 +24,6 @@ from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
 LIBRARY = str(ROOT / "lib")
-
-
-def until(what: Callable[[], object], seconds: float = 120) -> object:
-    """Wait until `what` is true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
-    return found
 
 
 # ---------------------------------------------------------------- the real book
@@ -234,23 +224,12 @@ class Small:
         """Return the page of a chapter."""
         return self.root / "_build" / "smoke" / "book" / "chapters" / f"{name}.ipynb"
 
-    def processes(self) -> list[int]:
-        """Return the processes that work for this book: those that have it in their environment."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if f"INTRIGUING_ROOT={self.root}".encode() in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-        return [pid for pid in found if pid != os.getpid()]
-
 
 @pytest.fixture
 def small(tiny_book: TinyBook) -> Iterator[Small]:
     book = Small(tiny_book)
     yield book
-    for pid in book.processes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    tiny_book.kill()
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -266,8 +245,8 @@ def test_a_killed_driver_costs_nothing_that_was_finished(small: Small) -> None:
     process = small.begin()
     until(lambda: small.page("01-quick").is_file() and small.runs("02-long"))
     until(lambda: any((small.root / "_build" / "smoke" / "receipts").glob("01-quick.*")))
-    ours = small.processes()  # driver, Snakemake, shells, runner, kernel: all but the last two die
-    heads = [pid for pid in ours if b"snakemake" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    ours = small.tiny.processes()  # of driver, Snakemake, shells, runner, kernel the last two live
+    heads = [pid for pid, command in ours.items() if "snakemake" in command]
     for pid in (process.pid, *heads):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
@@ -327,7 +306,7 @@ def test_an_interrupt_leaves_no_process_and_the_next_call_goes_on(small: Small) 
     process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test's children may ignore
     process.communicate(timeout=120)
     assert process.returncode != 0
-    assert until(lambda: not small.processes())
+    assert until(lambda: not small.tiny.processes())
     go.touch()
     assert small.build()[0] == 0
     assert (small.runs("01-quick"), small.runs("02-long")) == (1, 2)
