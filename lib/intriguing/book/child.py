@@ -8,8 +8,8 @@ from pathlib import Path
 
 from intriguing import paths
 
-# By default glibc gives the memory of each large tensor back to the system, which hands it out again
-# page by page: beside this, attacks on small networks took 7 to 25 % more time (one thread).
+# By default glibc gives the memory of each large tensor back to the system, which hands it out
+# again page by page: attacks on small networks then took 7 to 25 % more time (one thread).
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**32}  # bytes
 _FOLDERS = ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO", "INTRIGUING_SLOTS")
 

@@ -96,11 +96,6 @@ def scorecard_markdown(claims: Sequence[Claim], results_root: Path | str) -> str
     together.  What the index page includes stands between the two FINDINGS comments.
     """
     listed = list(rows(claims, results_root))
-    table = [
-        "| claim | paper | ours | n | profile | verdict | chapter |",
-        "|---|---|---|---|---|---|---|",
-        *(_line(row) for row in listed),
-    ]
     tags = {part.strip() for claim in claims for part in claim.tag.split("+")}
     return "\n".join(
         [
@@ -119,8 +114,7 @@ def scorecard_markdown(claims: Sequence[Claim], results_root: Path | str) -> str
             "",
             "## All claims",
             "",
-            *(table if listed else ["No claim is listed yet."]),
-            "",
+            *(_tables(listed) if listed else ["No claim is listed yet.", ""]),
             "## How a verdict is decided",
             "",
             *_explanation(tags),
@@ -167,11 +161,33 @@ def _by_chapter(listed: Sequence[Row]) -> Iterator[str]:
     verdicts = (REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED)
     yield "| chapter | " + " | ".join(verdicts) + " |"
     yield "|---" * (len(verdicts) + 1) + "|"
-    for chapter in dict.fromkeys(sorted(row.claim.chapter for row in listed)):
-        own = [row for row in listed if row.claim.chapter == chapter]
+    for own in _chapters(listed):
         counts = Counter(row.verdict for row in own)
         cells = [_chapter(own[0]), *(str(counts[verdict]) for verdict in verdicts)]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _chapters(listed: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield the rows of each chapter, in the order of the book."""
+    for chapter in sorted({row.claim.chapter for row in listed}):
+        yield [row for row in listed if row.claim.chapter == chapter]
+
+
+def _tables(listed: Sequence[Row]) -> Iterator[str]:
+    """Yield a heading, the profile of the run and a table for each chapter."""
+    for own in _chapters(listed):
+        yield f"### {_chapter(own[0])}"
+        yield ""
+        if own[0].profile is None:
+            yield "Not run."
+        else:
+            changed = ", with changed parameters" if own[0].modified else ""
+            yield f"Run at the profile {own[0].profile}{changed}."
+        yield ""
+        yield "| verdict | claim | paper | ours |"
+        yield "|---|---|---|---|"
+        yield from (_line(row) for row in own)
+        yield ""
 
 
 def _count(n: int, noun: str) -> str:
@@ -185,18 +201,15 @@ def _chapter(row: Row) -> str:
 
 
 def _line(row: Row) -> str:
-    """Return one row of the table."""
+    """Return one row of a chapter's table."""
     claim = row.claim
     source = f"{{cite:t}}`{claim.cite}`, {claim.where}"
-    profile = "" if row.profile is None else row.profile + (", modified" if row.modified else "")
+    n = f"<br><small>n = {row.record.n}</small>" if row.record and row.record.n else ""
     shown = [
+        f"**{row.verdict}**" if row.verdict != NOT_TESTED else "not tested",
         f"{claim.statement}<br><small>{source}. Reproduced if {claim.rule}.</small>",
         f"{_paper(claim)} [{claim.tag}]",
-        _ours(row),
-        str(row.record.n) if row.record and row.record.n else "",
-        profile,
-        f"**{row.verdict}**" if row.verdict != NOT_TESTED else row.verdict,
-        _chapter(row),
+        _ours(row) + n,
     ]
     return "| " + " | ".join(text.replace("|", "\\|") for text in shown) + " |"
 
@@ -240,7 +253,7 @@ def _explanation(tags: set[str]) -> list[str]:
         "inside the margin around zero. For a direction: it lies beyond the bound.",
         "- *Not reproduced*: the whole interval misses it.",
         "- *Partly*: the interval holds values that meet the rule and values that do not.",
-        "- *Not tested at this profile*: the chapter was run at a scale that cannot decide the "
+        "- *Not tested* (at this profile): the chapter was run at a scale that cannot decide the "
         "claim, was run with changed parameters, or was not run.",
         "",
         f"The paper's value is printed only if we could read it somewhere.{legend}",
