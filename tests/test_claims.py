@@ -158,7 +158,8 @@ def test_the_scorecard_shows_each_claim_and_counts_verdicts(tmp_path):
     assert "B \\| is small." in page and "less than 0.1" in page
     assert "0.777" not in page and "not available to us" in page
     first, later = page.split("### ")[1:]
-    assert "Run at the profile cpu." in first and "Not run." in later
+    assert "{doc}`chapters/02-lbfgs`, run at the profile cpu." in first
+    assert "`03-later`, not run." in later
     assert "| not tested |" in later and "| not measured |" in later
     found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
     assert "**Not reproduced:** B | is small. (paper 0.062, ours 0.250 [0.200, 0.300]" in found

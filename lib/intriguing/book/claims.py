@@ -176,13 +176,12 @@ def _chapters(listed: Sequence[Row]) -> Iterator[list[Row]]:
 def _tables(listed: Sequence[Row]) -> Iterator[str]:
     """Yield a heading, the profile of the run and a table for each chapter."""
     for own in _chapters(listed):
-        yield f"### {_chapter(own[0])}"
+        first = own[0]
+        changed = ", with changed parameters" if first.modified else ""
+        run = f"run at the profile {first.profile}{changed}" if first.profile else "not run"
+        yield f"### Chapter {first.claim.chapter.partition('-')[0]}"
         yield ""
-        if own[0].profile is None:
-            yield "Not run."
-        else:
-            changed = ", with changed parameters" if own[0].modified else ""
-            yield f"Run at the profile {own[0].profile}{changed}."
+        yield f"{_chapter(first)}, {run}."
         yield ""
         yield "| verdict | claim | paper | ours |"
         yield "|---|---|---|---|"
