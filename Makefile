@@ -13,6 +13,7 @@ PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 
 # Windows (Git Bash, MSYS2) has the programs of an environment in Scripts, all others in bin.
 BIN     := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := $(VENV)/.installed
+PEERS   := $(VENV)/.peers
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: book published test test-slurm lint install clean help
@@ -24,7 +25,7 @@ published: $(STAMP)
 	@$(BIN)/intriguing build
 
 # pytest comes last, so that its closing line is the last thing seen.
-test: $(STAMP) lint
+test: $(STAMP) $(PEERS) lint
 	$(BIN)/intriguing check
 	$(BIN)/python -m pytest
 
@@ -53,6 +54,12 @@ $(STAMP): requirements.txt pyproject.toml
 	@echo "Installing into $(VENV) (once; a few minutes, 1.5 GB or more) ..."
 	@$(PIP) install --quiet -r requirements.txt
 	@$(PIP) install --quiet --no-deps -e .
+	@touch $@
+
+# What tests compare with and nothing else needs.  Its own requirements would take other packages
+# back to old versions (requests 2.25), so it comes without them.
+$(PEERS): $(STAMP)
+	@$(PIP) install --quiet --no-deps torchattacks==3.5.1
 	@touch $@
 
 # Keeps .venv, downloaded data and trained networks (_build/zoo); `rm -rf _build` removes those too.

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # The house of DESIGN: a module imports only from its own floor and those below.
 FLOORS: list[set[str]] = [
-    {"batches", "errors", "gpus", "paths", "runtime", "slots"},
+    {"batches", "environment", "errors", "gpus", "paths", "runtime", "slots"},
     {"data", "vision", "models", "imagenet"},
     {"attacks", "coherence", "directions", "interactions", "spectrum"},
     {"training"},

@@ -480,7 +480,7 @@ def colourful(n=16):
 def test_beside_torchattacks(method, monkeypatch) -> None:
     """The same points to rounding, from a zero start, in float64, on the same noise."""
     theirs = pytest.importorskip(
-        "torchattacks", reason="torchattacks is not pinned: it wants requests 2.25 and no newer"
+        "torchattacks", reason="torchattacks is not installed: make test does that"
     )
     model, x, y = colourful()
     options = {"eps": EPS, "alpha": EPS / 5, "steps": 8}
