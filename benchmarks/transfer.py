@@ -1,6 +1,6 @@
 """Cost of the attacks for transfer beside the passes of the network that they cannot do without.
 
-    python benchmarks/transfer.py --rounds 5 --json results/transfer.json
+    python benchmarks/transfer.py --rounds 9 --json results/transfer.json
 
 One thread; times are CPU seconds of this process.  Every round runs all attacks one after the
 other, with bare passes between them: each attack is held against those before and after it.  With
@@ -37,7 +37,8 @@ OURS: dict[str, dict] = {
     "VR": parts("VR") | {"copies": 2},
     "VMI": parts("MI") | {"variance": VarianceTuning(2)},
     "SGM": parts("SGM"),
-    "IR": {"interaction": Interaction(grid=8, samples=8), "steps": 3},
+    "IR": {"interaction": Interaction(grid=8, samples=8), "steps": 3, "batch": 32},
+    "IR, 128 at once": {"interaction": Interaction(grid=8, samples=8), "steps": 3},
 }
 
 
