@@ -13,6 +13,8 @@ import intriguing
 from intriguing import provenance
 from intriguing.book import publish, runner, shelves
 from intriguing.cli import main
+from intriguing.commands.common import check_device
+from intriguing.errors import UserError
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 
@@ -85,6 +87,14 @@ def test_misspelt_data_set(book, capsys):
     assert main(["data", "list"]) == 0
     assert "mnist-5k" in capsys.readouterr().out
     assert main(["zoo", "train", "CNN", "--dataset", "mnits"]) == 2
+
+
+def test_the_device_of_a_cluster_need_not_be_on_its_head():
+    with pytest.raises(UserError, match="cuda:99"):
+        check_device("cuda:99")
+    check_device("cuda:99", here=False)
+    with pytest.raises(UserError, match="is not a device"):
+        check_device("gpu", here=False)
 
 
 def test_one_wrong_chapter_stops_all_before_any_runs(book):

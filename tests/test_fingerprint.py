@@ -109,6 +109,17 @@ def test_docstrings_and_comments_of_a_module_do_not_count(package):
     assert [name for name in after if after[name] != before[name]] == ["intriguing.c"]
 
 
+def test_a_version_is_no_reason_to_run_again(package):
+    init = package / "__init__.py"
+    text = init.read_text()
+    seen = []
+    for number in ("0.1.0", "0.2.0"):
+        init.write_text(f'{text}\n__version__ = "{number}"\n')
+        seen.append(fp.module_hashes(SOURCE, package))
+    init.write_text(f'{text}\nversion = "0.2.0"\n')
+    assert seen[0] == seen[1] != fp.module_hashes(SOURCE, package)
+
+
 def test_the_real_package_is_read_without_importing_it():
     found = fp.module_hashes(edit(1, "from intriguing import records"))
     assert {"intriguing.records", "intriguing.stats", "intriguing.paths"} <= found.keys()

@@ -120,6 +120,15 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
         f"{built}results/01-first/record.json", f"{built}results/01-first/seen.json"}
 
 
+def test_what_a_killed_run_left_is_swept_and_that_of_others_is_not(tiny_book):
+    tiny_book.add("01-first", "print(1)")
+    running = tiny_book.root / "_build" / "smoke" / "running"
+    for name in ("01-first.left", "02-second.works"):
+        (running / name).mkdir(parents=True)
+    run(tiny_book)
+    assert [path.name for path in running.iterdir()] == ["02-second.works"]
+
+
 def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
     shelf = shelves.built("smoke")
     shelf.pages.mkdir(parents=True)

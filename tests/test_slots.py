@@ -340,6 +340,13 @@ def test_a_chapter_takes_a_whole_gpu_and_a_training_a_part(machine, commands):
     assert asked == [None, slots.TRAINING_MB, 7]
 
 
+def test_publishing_takes_a_gpu_too(machine, commands):
+    machine.setattr("intriguing.book.publish.refuse", lambda *_, **__: None)
+    machine.setenv(gpus.GPUS, "0,1")
+    with slots.take(["0"]):
+        assert commands("publish", "01-first", "--profile", "cpu") == (0, "1")
+
+
 def test_no_memory_is_misuse(commands, capsys):
     assert commands("run", "01-first", "--gpu-memory", "0") == (2, None)
     assert "--gpu-memory" in capsys.readouterr().err

@@ -351,6 +351,19 @@ def test_two_builds_of_a_profile_take_turns(small: Small) -> None:
 
 
 @slow
+def test_a_job_that_fails_after_its_output_was_written_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text("open('net', 'w').write('whole')\nraise SystemExit(1)\n")
+    (tmp_path / "Snakefile").write_text(
+        f"rule net:\n    output: 'net'\n    shell: '{sys.executable} work.py'\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--workflow-profile",
+         str(ROOT / "workflow" / "profiles" / "default")],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode != 0, done.stderr
+    assert (tmp_path / "net").read_text() == "whole", done.stderr
+
+
+@slow
 def test_what_is_saved_during_a_build_is_told(small: Small) -> None:
     small.add("01-one", "print(1)")
     index = small.root / "book" / "index.md"
