@@ -16,7 +16,7 @@ STAMP   := $(VENV)/.installed
 PEERS   := $(VENV)/.peers
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: book published test test-slurm lint install clean help
+.PHONY: book published test test-device test-slurm lint install clean help
 
 book: $(STAMP)
 	@$(BIN)/intriguing build --profile $(PROFILE)
@@ -28,6 +28,10 @@ published: $(STAMP)
 test: $(STAMP) $(PEERS) lint
 	$(BIN)/intriguing check
 	$(BIN)/python -m pytest
+
+# Every chapter on a pretended GPU: the device is another one, the numbers are the same.  Minutes.
+test-device: $(STAMP)
+	INTRIGUING_TEST_DEVICE=1 $(BIN)/python -m pytest tests/test_rehearsal.py
 
 # A build on a real Slurm, brought up on this machine and torn down whatever the tests say.
 # Needs Debian or Ubuntu, root, and once: workflow/try-slurm.sh install

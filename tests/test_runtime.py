@@ -1,5 +1,7 @@
 """Devices, seeded streams, and modes that come back."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -23,6 +25,19 @@ def test_environment_overrides_auto_only(monkeypatch):
 def test_a_wrong_device_is_named(name):
     with pytest.raises(ValueError, match=repr(name) if name else "is not a device"):
         runtime.device(name)
+
+
+def test_a_gpu_is_told_to_multiply_the_same_way_each_time(monkeypatch):
+    # cuBLAS reads it once, at the first product: later is too late for `deterministic`
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for before, after in ((None, ":4096:8"), (":16:8", ":16:8")):
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+        if before:
+            monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", before)
+        runtime.device("cpu")
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == before
+        runtime.device("cuda")
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == after
 
 
 def test_streams_are_repeatable_and_independent():

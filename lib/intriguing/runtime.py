@@ -17,6 +17,9 @@ _REPORTED = ("torch", "numpy", "safetensors", "scipy", "pandas", "matplotlib", "
 def device(name: str = "auto") -> torch.device:
     """Return the device to compute on.
 
+    For a GPU this sets CUBLAS_WORKSPACE_CONFIG unless it is set: without it no product there is
+    deterministic, and it counts only before the first one.
+
     Parameters
     ----------
     name : "auto" (CUDA if there is one, else the CPU; the environment variable INTRIGUING_DEVICE
@@ -40,6 +43,8 @@ def device(name: str = "auto") -> torch.device:
             f"device {asked!r} asked for, but torch sees {torch.cuda.device_count()} CUDA devices: "
             "use cpu, or install a CUDA build of torch"
         )
+    if chosen.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return chosen
 
 
@@ -108,7 +113,7 @@ def deterministic() -> Iterator[None]:
     """Make torch use deterministic kernels, full float32 precision and no autotuning inside.
 
     The former settings come back at the end.  Bits are equal only on one kind of device with one
-    number of threads; a GPU also needs CUBLAS_WORKSPACE_CONFIG=:4096:8 set before torch starts.
+    number of threads; a GPU also needs what `device` sets before its first product.
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),
