@@ -89,6 +89,13 @@ def test_operations_by_name():
         work.mflop("resnet35", "", True)
 
 
+def test_what_is_trained_in_bfloat16_is_known():
+    for name, dataset in (("ResNet-18", "cifar10-jpeg"), ("CNN", "mnist")):
+        spec = zoo.convnet(name, dataset)
+        assert work.training(spec).bfloat16 == bool(dict(spec.numbers).get("bfloat16"))
+    assert work.training(zoo.convnet("VGG", "cifar10-jpeg")).bfloat16
+
+
 def test_every_architecture_can_be_counted():
     for name in models.architectures():
         counted = work.forward(name)
@@ -146,8 +153,10 @@ def test_a_recorded_run_is_scaled_but_for_its_start():
 
 def test_a_training_is_bound_by_arithmetic_or_by_launches():
     arithmetic, launches = work.Work(1e15, 10, 0), work.Work(1e6, 1e6, 0)
+    rounded = work.Work(1e15, 10, 0, bfloat16=True)
     for one in (machine.WELL, machine.BADLY):
         assert one.training(arithmetic) == one.start + 1e15 / one.throughput
+        assert one.training(rounded) == one.start + 1e15 / one.bfloat16 < one.training(arithmetic)
         assert one.training(launches) == one.start + 1e6 * one.launch
     assert machine.rate([(4e9, 2.0), (8e9, 1.0), (1e9, 0.0)]) == 4e9
     assert machine.rate([]) is None

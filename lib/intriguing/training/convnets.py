@@ -20,11 +20,11 @@ half minutes of one core: test errors of 1.5 to 1.6 percent for "pgd", 1.0 to 1.
 
 Colour.  SGD with Nesterov's momentum, a step size that rises and falls once, label smoothing,
 bfloat16 products, all images on the device: what fast trainings of CIFAR-10 have in common, such as
-cifar10-airbench.  ConvMixer has AdamW, as its authors' code.  **No GPU was at hand: neither the
-errors nor the seconds of these networks are measured.**  From counts of operations ResNet-18 should
-need one to two minutes of an H100, and the six about twelve.  `torch.compile` is not used: one
-compilation would cost about what so short a training could save.  "CNN", "AllCNN" and "ResNet" keep
-Adam in float32.
+cifar10-airbench.  ConvMixer has AdamW, as its authors' code; "CNN", "AllCNN" and "ResNet" keep
+Adam.  **No GPU was at hand: neither the errors nor the seconds of these networks are measured.**
+By the assumptions of `book.cost.machine` ResNet-18 needs half a minute to one and a half of an
+H100, and the six two to five.  `torch.compile` is not used: one compilation would cost about what so
+short a training could save.
 
 Colour, adversarial: the numbers of Wong, Rice and Kolter 2020 (radius 8/255, one step of 10/255, 15
 epochs), and 7 steps of 2/255 for PGD, where the code of Madry et al. takes 10.  Not measured
@@ -36,7 +36,9 @@ from intriguing.training.recipes import RECIPES, Recipe
 
 _NORMED = {"epochs": 2, "batch": 128, "lr": 1e-2}  # batch normalisation allows larger steps
 _SWIFT = _NORMED | {"warmup": 0.2, "channels_last": 1}
-_COLOUR = {"epochs": 30, "batch": 128, "lr": 2e-3, "augment": 1}
+_COLOUR = {
+    "epochs": 30, "batch": 128, "lr": 2e-3, "augment": 1, "channels_last": 1, "bfloat16": 1,
+}  # fmt: skip
 _SGD = {
     "epochs": 30, "batch": 512, "lr": 0.4, "nesterov": 5e-4, "warmup": 0.2, "smoothing": 0.1,
     "augment": 1, "channels_last": 1, "bfloat16": 1,

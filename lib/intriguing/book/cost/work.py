@@ -36,11 +36,15 @@ class Forward:
 
 @dataclass(frozen=True)
 class Work:
-    """A whole training: floating-point operations, kernel launches, bytes of its checkpoint."""
+    """A whole training: floating-point operations, kernel launches, bytes of its checkpoint.
+
+    bfloat16 : whether its operations are in that type rather than in float32.
+    """
 
     flops: float
     kernels: float
     bytes: int
+    bfloat16: bool = False
 
 
 class _Kernels(TorchDispatchMode):
@@ -106,7 +110,7 @@ def training(spec: Spec) -> Work:
     if refreshes:
         flops += refreshes * numbers["fresh"] * GRADIENTS * 2 * whole.flops
         kernels += refreshes * ROUNDS * (2 * whole.kernels + SEARCH)
-    return Work(flops, kernels, 4 * whole.parameters)
+    return Work(flops, kernels, 4 * whole.parameters, bool(numbers.get("bfloat16")))
 
 
 def mflop(names: str | list[str], dataset: str, photographs: object = "") -> float:
