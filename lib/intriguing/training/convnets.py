@@ -23,8 +23,8 @@ bfloat16 products, all images on the device: what fast trainings of CIFAR-10 hav
 cifar10-airbench.  ConvMixer has AdamW, as its authors' code; "CNN", "AllCNN" and "ResNet" keep
 Adam.  **No GPU was at hand: neither the errors nor the seconds of these networks are measured.**
 By the assumptions of `book.cost.machine` ResNet-18 needs half a minute to one and a half of an
-H100, and the six two to five.  `torch.compile` is not used: one compilation would cost about what so
-short a training could save.
+H100, and the six two to five.  `torch.compile` is not used: one compilation would cost about what
+so short a training could save.
 
 Colour, adversarial: the numbers of Wong, Rice and Kolter 2020 (radius 8/255, one step of 10/255, 15
 epochs), and 7 steps of 2/255 for PGD, where the code of Madry et al. takes 10.  Not measured
