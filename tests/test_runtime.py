@@ -27,17 +27,20 @@ def test_a_wrong_device_is_named(name):
         runtime.device(name)
 
 
-def test_a_gpu_is_told_to_multiply_the_same_way_each_time(monkeypatch):
-    # cuBLAS reads it once, at the first product: later is too late for `deterministic`
+def test_choosing_a_gpu_prepares_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for before, after in ((None, ":4096:8"), (":16:8", ":16:8")):
-        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-        if before:
-            monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", before)
-        runtime.device("cpu")
-        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == before
-        runtime.device("cuda")
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == after
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    runtime.device("cpu")
+    assert torch.backends.cudnn.allow_tf32 and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert runtime.device("cuda").type == "cuda"
+    # float32 is float32: a tenth of the shortest adversarial changes is lost to TF32
+    assert not torch.backends.cudnn.allow_tf32
+    # cuBLAS reads it once, at the first product: later is too late for `deterministic`
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    runtime.device("cuda")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def test_streams_are_repeatable_and_independent():

@@ -67,10 +67,6 @@ class Draws:
         both = torch.cat([angle.cos() * radius, angle.sin() * radius], dim=1)  # (N, count or + 1)
         return both[:, :count].reshape(-1, *shape)
 
-    def integers(self, counts: Tensor) -> Tensor:
-        """Draw (N,) whole numbers, row i evenly from 0 .. counts[i] - 1."""
-        return (self.uniform() * counts).long()
-
     def _bits(self, count: int) -> Tensor:
         """Return the next numbers of each stream, (N, count) of 64 bits."""
         self._calls += 1

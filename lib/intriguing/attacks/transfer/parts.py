@@ -56,13 +56,14 @@ class Diverse:
             raise ValueError(f"a probability lies in [0, 1], not {self.probability}")
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        share, changed = draws.uniform(), draws.uniform() < self.probability
+        share, chance, *places = draws.uniform(4).unbind(1)  # (N,) each
         ways = []
-        for full in x.shape[2:]:
+        for full, place in zip(x.shape[2:], places, strict=True):
             least = math.ceil(self.low * full)
             side = least + (share * (full - least + 1)).long()
-            side = torch.where(changed, side, full)
-            ways.append(shrinking(full, side, draws.integers(full - side + 1)).to(x)[:, None])
+            side = torch.where(chance < self.probability, side, full)
+            offset = (place * (full - side + 1)).long()
+            ways.append(shrinking(full, side, offset).to(x)[:, None])
         return ways[0] @ x @ ways[1].mT  # (N, 1, H, H) (N, C, H, W) (N, 1, W, W)
 
 
