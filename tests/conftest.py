@@ -19,6 +19,8 @@ import yaml
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ["MPLBACKEND"] = "Agg"
+# a shell that starts tests in the background has them ignore Ctrl-C, and what they start with them
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARAMETERS = """\
 profile = "smoke"  # str, scale of the run
