@@ -42,6 +42,30 @@ def test_halves_give_what_whole_batches_give(limit, expected):
     assert room.seen == x.tolist(), "each row once, in order"
 
 
+@pytest.mark.parametrize("words", [
+    "GET was unable to find an engine to execute this computation",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"])
+def test_libraries_of_the_gpu_have_their_own_words_for_it(words):
+    def crowded(rows):
+        if rows.stop - rows.start > 3:
+            raise RuntimeError(words)
+        return torch.arange(rows.start, rows.stop)
+
+    parts, told = halvings(lambda: Batch(12).over(crowded, 12))
+    assert torch.equal(torch.cat(parts), torch.arange(12)) and told == [(12, 6), (6, 3)]
+    with pytest.raises(UserError, match="no memory left"), batches.whole("a training"):
+        crowded(slice(0, 9))
+
+
+def test_other_errors_are_no_want_of_memory():
+    def broken(rows):
+        raise RuntimeError("size mismatch")
+
+    for call in (lambda: Batch(4).over(broken, 4), lambda: Batch(4).fit(broken, 4)):
+        with pytest.raises(RuntimeError, match="size mismatch"), batches.whole("a training"):
+            call()
+
+
 def test_it_goes_on_from_where_it_was():
     x, asked = torch.arange(12.0), []
 

@@ -251,3 +251,13 @@ def test_labels_are_smoothed_in_train_mode_only():
     assert smooth(model, x, y).item() == pytest.approx(expected.item(), rel=1e-12)
     with pytest.raises(ValueError, match="smoothing"):
         objectives.cross_entropy(smoothing=1.0)
+
+
+def test_the_loss_of_short_logits_is_computed_in_float32():
+    model, y = nn.Linear(5, 10), torch.arange(8)
+    x = torch.rand(8, 5, generator=runtime.generator(0, "x"))
+    short = lambda x: model(x).bfloat16()  # noqa: E731 - as autocast leaves them
+    short.training = True
+    loss = objectives.cross_entropy(smoothing=0.1)(short, x, y)
+    expected = F.cross_entropy(model(x).bfloat16().float(), y, label_smoothing=0.1)
+    assert loss.dtype == torch.float32 and torch.equal(loss, expected)

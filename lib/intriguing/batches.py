@@ -32,6 +32,12 @@ class BatchHalved(UserWarning):
         self.what, self.before, self.after = what, before, after
 
 
+def ran_out(error: RuntimeError) -> bool:
+    """Say whether it was memory that ran out: cuDNN and cuBLAS have words of their own for that."""
+    words = "unable to find an engine", "ALLOC_FAILED"
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
+
+
 class Batch:
     """How many rows go through a function at once; once halved, it stays so.
 
@@ -83,8 +89,8 @@ class Batch:
             count = part.stop - part.start
             try:
                 found.append(function(part))
-            except torch.OutOfMemoryError:
-                if count <= 1 or not halve:
+            except RuntimeError as error:
+                if not ran_out(error) or count <= 1 or not halve:
                     raise
             else:
                 start = part.stop
@@ -103,8 +109,8 @@ class Batch:
             count = min(self.size, n)
             try:
                 return function(count)
-            except torch.OutOfMemoryError:
-                if count <= 1:
+            except RuntimeError as error:
+                if not ran_out(error) or count <= 1:
                     raise
             torch.cuda.empty_cache()
             self._halve(count, count // 2)
@@ -150,7 +156,9 @@ def whole(what: str) -> Iterator[None]:
         warnings.simplefilter("error", BatchHalved)
         try:
             yield
-        except (torch.OutOfMemoryError, BatchHalved) as error:
+        except (RuntimeError, BatchHalved) as error:
+            if not isinstance(error, BatchHalved) and not ran_out(error):
+                raise
             raise UserError(
                 f"{what}: the GPU has no memory left, and a training with smaller batches would "
                 "be another one: use a GPU with more memory, or let fewer jobs share it "

@@ -17,11 +17,11 @@ _REPORTED = ("torch", "numpy", "safetensors", "scipy", "pandas", "matplotlib", "
 def device(name: str = "auto") -> torch.device:
     """Return the device to compute on.
 
-    Choosing a GPU prepares it for this process, in two ways.  Convolutions keep the precision of
-    float32: in TF32, torch's default there, the nearest adversarial images of `attacks.lbfgs` are
-    off the mark (on three networks of mnist-5k, with TF32 imitated on the CPU, 3 to 9 % of them
-    were not adversarial in float32).  And CUBLAS_WORKSPACE_CONFIG is set unless it is: without it
-    no product is deterministic, and it counts only before the first one.
+    Choosing a GPU prepares it for this process, in two ways.  Products and convolutions keep the
+    precision of float32: in TF32, torch's default for convolutions there, the nearest adversarial
+    images of `attacks.lbfgs` are off the mark (on three networks of mnist-5k, with TF32 imitated
+    on the CPU, 3 to 9 % of them were not adversarial in float32).  And CUBLAS_WORKSPACE_CONFIG is
+    set unless it is: without it no product is deterministic, and it counts only before the first.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def device(name: str = "auto") -> torch.device:
             "use cpu, or install a CUDA build of torch"
         )
     if chosen.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return chosen
 

@@ -27,7 +27,7 @@ from intriguing.gpus import GPUS, given, memory, visible
 __all__ = ["SHARES", "TRAINING_MB", "given", "job", "memory", "take", "visible"]
 
 SHARES = 16  # of one GPU: jobs that fit on it together, at most
-TRAINING_MB = 8000  # what `zoo train` asks for unless told: a guess on the safe side, not measured
+TRAINING_MB = 12000  # what `zoo train` asks for unless told: DenseNet keeps 8.9 GB for gradients
 POLL = 0.5  # s between two looks at GPUs that are taken
 
 Say = Callable[[str], None]

@@ -12,11 +12,11 @@ TOLERANCE = 1e-4  # of the largest logit, in float32
 def folded(model: nn.Module, x: Tensor) -> nn.Module:
     """Return a copy of `model` whose batch norms are part of the convolutions before them.
 
-    In eval mode a batch norm is a fixed scale and shift, which weights and bias can take.  The copy
-    keeps its tensors in `channels_last` order, which the convolutions of most devices prefer.  It
-    is in eval mode, its weights need no gradient, and `model` stays as it was.  Modules keep their
-    names; a batch norm that is gone is an `nn.Identity`, so what holds on to the ends of residual
-    branches, as SGM does, still can.
+    In eval mode a batch norm is a fixed scale and shift, which weights and bias can take.  On a CPU
+    the copy keeps its tensors in `channels_last` order, which convolutions in float32 prefer there
+    and not on a GPU.  It is in eval mode, its weights need no gradient, and `model` stays as it
+    was.  Modules keep their names; a batch norm that is gone is an `nn.Identity`, so what holds on
+    to the ends of residual branches, as SGM does, still can.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ def folded(model: nn.Module, x: Tensor) -> nn.Module:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
-    other = other.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    order = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
+    other = other.requires_grad_(False).eval().to(memory_format=order)
     with torch.no_grad():
         expected, found = model(x), other(x)
     off = ((found - expected).abs().max() / expected.abs().max()).item()

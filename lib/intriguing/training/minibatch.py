@@ -61,6 +61,7 @@ def fit_minibatch(
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
+    given = x
     if channels_last:
         model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -98,9 +99,9 @@ def fit_minibatch(
         save=save,
         log=log,
     )
-    measure(outcome, model, objective, x, y, batch=500)
     if channels_last:
         model.to(memory_format=torch.contiguous_format)
+    measure(outcome, model, objective, given, y, batch=125)  # in float32: less room than training
     return outcome
 
 

@@ -63,8 +63,10 @@ def cross_entropy(coefficients: Sequence[float] = (), smoothing: float = 0.0) ->
     values = [float(value) for value in coefficients]
 
     def objective(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        share = smoothing if model.training else 0.0
-        loss = functional.cross_entropy(model(x), y, label_smoothing=share)
+        share, logits = smoothing if model.training else 0.0, model(x)
+        if logits.dtype in (torch.bfloat16, torch.float16):  # autocast need not do it
+            logits = logits.float()
+        loss = functional.cross_entropy(logits, y, label_smoothing=share)
         return add_decay(loss, model, values)
 
     return objective
