@@ -16,7 +16,7 @@ if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
 
 CASES = Path(__file__).with_name("on_another_device.py")
 
-QUICK = ("01", "06", "07")  # the others launch up to a million kernels, and each is Python here
+QUICK = ("01", "06")  # the others launch up to a million kernels, and each is Python here
 
 
 def test_the_library_computes_there():
@@ -41,6 +41,6 @@ def test_a_chapter_gives_the_same_numbers(name, tmp_path):
     wanted, found = (
         {(one["name"], what): one[what]
          for one in json.loads(path.read_text(encoding="utf-8"))["records"]
-         for what in ("value", "low", "high")}
+         for what in ("value", "low", "high") if one[what] is not None}
         for path in (built, *(tmp_path / "results").rglob("record.json")))
     assert wanted and found == pytest.approx(wanted, rel=1e-12)  # memory lies elsewhere
