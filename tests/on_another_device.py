@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from intriguing import models, runtime, zoo
+from intriguing.models import folding
 from intriguing.training.jobs import JOBS, Request
 
 
@@ -108,3 +109,12 @@ def test_a_training_gives_the_same_weights(device, name):
     assert math.isfinite(outcome.loss) and outcome.iterations
     for key, value in weights[0].items():
         assert torch.equal(value, weights[1][key]), key
+
+
+def test_a_folded_network_has_the_order_that_its_device_prefers(device):
+    net = models.build("vgg7-mnist", generator=runtime.generator(0, "init")).eval()
+    x = torch.rand(4, 1, 28, 28, generator=runtime.generator(0, "x"))
+    for here, order in (("cpu", torch.channels_last), (device, torch.contiguous_format)):
+        fast = folding.folded(net.to(here), x.to(here))
+        weights = [m.weight for m in fast.modules() if isinstance(m, nn.Conv2d)]
+        assert all(w.is_contiguous(memory_format=order) for w in weights) and len(weights) > 3
