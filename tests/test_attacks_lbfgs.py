@@ -764,8 +764,8 @@ class Short(nn.Module):
         return F.conv2d(x, shortened(conv.weight), conv.bias, conv.stride, conv.padding)
 
 
-def test_the_nearest_images_do_not_survive_tf32():
-    """Why `runtime.device` forbids it: they lie so near the boundary that it loses some of them."""
+def test_some_of_the_nearest_images_do_not_survive_tf32():
+    """Why `runtime.device` forbids it: they lie that near to the boundary."""
     model, short = attacknets.cnn(), attacknets.cnn()
     x, y, target = attacknets.problems(model, 100)
     for parent in list(short.modules()):

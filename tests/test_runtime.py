@@ -72,11 +72,16 @@ def test_describe_names_no_place():
 
 
 def test_deterministic_mode_comes_back():
-    before = torch.are_deterministic_algorithms_enabled()
+    def settings():
+        return (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32,
+                torch.utils.deterministic.fill_uninitialized_memory)
+
+    before = settings()
+    assert before == (False, True, True)
     with pytest.raises(RuntimeError, match="inside"), runtime.deterministic():
-        assert torch.are_deterministic_algorithms_enabled()
+        assert settings() == (True, False, False)
         raise RuntimeError("inside")
-    assert torch.are_deterministic_algorithms_enabled() == before
+    assert settings() == before
 
 
 def test_eval_mode_restores_each_module_and_parameter():
