@@ -765,9 +765,13 @@ class Short(nn.Module):
 
 
 def test_some_of_the_nearest_images_do_not_survive_tf32():
-    """Why `runtime.device` forbids it: they lie that near to the boundary."""
+    """Why `runtime.device` forbids it: they lie that near to the boundary.
+
+    1.8 % of 500 in one training of the network, 3 % of the first 100 in another: trainings differ
+    by machine, and of 100 images none need be lost.
+    """
     model, short = attacknets.cnn(), attacknets.cnn()
-    x, y, target = attacknets.problems(model, 100)
+    x, y, target = attacknets.problems(model, 500)
     for parent in list(short.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d):
@@ -776,4 +780,4 @@ def test_some_of_the_nearest_images_do_not_survive_tf32():
     found = lbfgs(short, x, y, target=target)
     assert found.success.all()
     lost = (model(found.x_adv).argmax(1) != target).float().mean()
-    assert 0.01 <= lost <= 0.2
+    assert 0 < lost <= 0.2

@@ -20,7 +20,7 @@ def device(name: str = "auto") -> torch.device:
     Choosing a GPU prepares it for this process, in two ways.  Products and convolutions keep the
     precision of float32: in TF32, torch's default for convolutions there, the nearest adversarial
     images of `attacks.lbfgs` are off the mark (on three networks of mnist-5k, with TF32 imitated
-    on the CPU, 3 to 9 % of them were not adversarial in float32).  And CUBLAS_WORKSPACE_CONFIG is
+    on the CPU, 2 to 9 % of them were not adversarial in float32).  And CUBLAS_WORKSPACE_CONFIG is
     set unless it is: without it no product is deterministic, and it counts only before the first.
 
     Parameters
