@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from intriguing import models, runtime
 from intriguing.interactions import (
+    ablation_game,
     all_coalitions,
     dividends,
+    dropped_orders,
     exact_orders,
     exact_sii,
     mean_interaction,
@@ -236,13 +238,46 @@ def test_orders_gather_the_sub_orders() -> None:
     n, rho = 6, 0.3
     value = random_game(n)
     parts, orders = sub_orders(dividends(value, n)), exact_orders(value, n)
+    thinned = dropped_orders(orders, rho)
     for s in range(n - 1):
         ways = [math.comb(s, q) for q in range(s + 1)]
         close(orders[s], sum(w * parts[q] for q, w in enumerate(ways)))
-        # binomially many of s contexts survive
-        chance = [math.comb(s, r) * rho**r * (1 - rho) ** (s - r) for r in range(s + 1)]
-        thinned = sum(p * orders[r] for r, p in enumerate(chance))
-        close(thinned, sum(rho**q * w * parts[q] for q, w in enumerate(ways)))
+        close(thinned[s], sum(rho**q * w * parts[q] for q, w in enumerate(ways)))
+    close(dropped_orders(orders, 1.0), orders)
+    close(dropped_orders(orders, 0.0), orders[:1].expand_as(orders))
+    with pytest.raises(ValueError, match="keep is a probability"):
+        dropped_orders(orders, 1.5)
+
+
+def test_thinned_contexts_are_drawn_and_averaged() -> None:
+    """The expectation over every way that dropout can thin a context, pair by pair."""
+    n, keep, table = 5, 0.3, draw(2**5)
+    found = dropped_orders(exact_orders(table_game(table), n), keep)
+    i, j = 1, 3
+    others = [k for k in range(n) if k not in (i, j)]
+    for s in range(n - 1):
+        wanted, contexts_of_size = 0.0, list(itertools.combinations(others, s))
+        for context in contexts_of_size:
+            for left in itertools.product([0, 1], repeat=s):
+                at = sum(1 << k for k, stays in zip(context, left, strict=True) if stays)
+                chance = keep ** sum(left) * (1 - keep) ** (s - sum(left))
+                a, b = 1 << i, 1 << j
+                wanted += chance * (table[at | a | b] - table[at | a] - table[at | b] + table[at])
+        close(found[s, i, j], wanted / len(contexts_of_size))
+
+
+def test_components_shrink_and_their_sum_may_grow() -> None:
+    """The paper's step from components to strength fails where their signs differ."""
+    n, pair = 5, 0b11
+    a = torch.zeros(2**n, dtype=torch.float64)
+    a[pair] = 1.0  # the pair alone
+    for k in range(2, n):
+        a[pair | 1 << k] = -0.25  # and, against it, with each third player
+    inside = (all_coalitions(n)[None] <= all_coalitions(n)[:, None]).all(-1).double()
+    orders = exact_orders(table_game(inside @ a), n)
+    last = dropped_orders(orders, 0.5)[3, 0, 1]
+    close(orders[3, 0, 1], torch.tensor(0.25))
+    close(last, torch.tensor(0.625))
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
@@ -705,6 +740,77 @@ def test_impossible_requests_are_refused() -> None:
     for words, call in refused:
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_a_network_without_some_units() -> None:
+    """Units, channels and cells that are absent are zero, and the value is the label's logit."""
+    model = models.build("cnn-mnist", generator=runtime.generator(0, "init")).double().eval()
+    x = torch.rand(3, 1, 28, 28, generator=runtime.generator(0, "x"), dtype=torch.float64)
+    y, h = torch.tensor([3, 0, 7]), model.hidden(x)[1].detach()  # (3, 32, 7, 7)
+    some = torch.rand(5, 1568, generator=runtime.generator(1, "masks")) < 0.5
+    units = ablation_game(model.above(2), h, y, batch=2)
+    close(units(torch.ones(1, 1568, dtype=torch.bool)), model(x).gather(1, y[:, None]))
+    for m in range(5):
+        wanted = model.above(2)(h * some[m].view(32, 7, 7)).gather(1, y[:, None])
+        close(units(some)[:, m : m + 1], wanted)
+    few = torch.rand(6, 8, generator=runtime.generator(2, "masks")) < 0.5
+    groups = ablation_game(model.above(2), h, y, groups=8)
+    channels = few.repeat(1, 4)  # channel c belongs to group c modulo 8
+    close(groups(few), units(channels[:, :, None].expand(-1, -1, 49).flatten(1)))
+    corner = torch.zeros(1, 16, dtype=torch.bool)
+    corner[0, 7] = True  # row 1, column 3 of a 4 x 4 grid
+    image = torch.zeros_like(x)
+    image[:, :, 7:14, 21:] = x[:, :, 7:14, 21:]
+    close(ablation_game(model, x, y, grid=4)(corner), model(image).gather(1, y[:, None]))
+    logits = model(x)
+    for i in range(3):
+        others = [k for k in range(10) if k != y[i]]
+        close(units.spread()[i], (logits[i, y[i]] - logits[i, others].mean()).abs())
+    for rows in (slice(1), slice(1, 3)):  # each row gets what it gets alone
+        close(ablation_game(model.above(2), h[rows], y[rows])(some), units(some)[rows])
+
+
+def test_impossible_ablations_are_refused() -> None:
+    model = models.build("cnn-mnist", generator=runtime.generator(0, "init")).eval()
+    x, y = torch.rand(2, 1, 28, 28), torch.tensor([0, 1])
+    good = {"part": model, "h": x, "y": y}
+    refused = [
+        ("train mode", {"part": models.build("cnn-mnist").train()}),
+        ("h is \\(N", {"y": y[:1]}),
+        ("NaN", {"h": x / 0}),
+        ("not both", {"grid": 2, "groups": 1}),
+        ("does not fit", {"grid": 29}),
+        ("cannot be 2 groups", {"groups": 2}),
+        ("batch", {"batch": 0}),
+    ]
+    for words, change in refused:
+        with pytest.raises(ValueError, match=words):
+            ablation_game(**(good | change))
+    with pytest.raises(ValueError, match="coalitions of 4 players"):
+        ablation_game(**good, grid=2)(all_coalitions(3))
+
+
+def test_squares_are_unbiased_and_absolute_values_are_not() -> None:
+    """Over many seeds, pairs without any interaction and with one."""
+    n, noise, h = 6, draw(2**6, seed=1), 0.5
+    a = dividends(table_game(noise), n)
+    a[all_coalitions(n)[:, 0] & all_coalitions(n)[:, 1]] -= a[3] - h  # something to find
+    inside = (all_coalitions(n)[None] <= all_coalitions(n)[:, None]).all(-1).double()
+    value, pairs = table_game(inside @ a), torch.tensor([[0, 1], [2, 3]])
+    exact = exact_sii(value, n)[pairs[:, 0], pairs[:, 1]]
+    found = [pairwise(value, n, pairs, 8, seed=seed) for seed in range(4000)]
+    squares = torch.stack([one.squares for one in found])
+    error = squares.std(0) / len(squares) ** 0.5
+    assert ((squares.mean(0) - exact.square()).abs() < 4 * error).all()
+    plain = torch.stack([one.value.square() for one in found])
+    assert (plain.mean(0) - exact.square() > 8 * error).all()
+    one = found[0]
+    assert one.strength(torch.tensor([True, False])) == pytest.approx(
+        max(float(one.squares[0]), 0) ** 0.5)
+    together = type(one)(torch.stack([f.value for f in found]), torch.stack([f.se for f in found]),
+                         8)  # fmt: skip
+    assert together.strength() == pytest.approx(float(exact.square().mean().sqrt()), rel=0.05)
+    assert math.isnan(one.strength(torch.tensor([False, False])))
 
 
 def test_impossible_images_are_refused() -> None:

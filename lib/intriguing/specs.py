@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from intriguing import data, models
 from intriguing.errors import nearest
-from intriguing.training import ARMS, RECIPES, Recipe, network
+from intriguing.training import ARMS, DROPOUT_ARMS, RECIPES, Recipe, network
 from intriguing.training.jobs import JOBS
 
 GREY = ("mnist", "mnist-5k", "fashion-mnist")  # sets of 1 x 28 x 28 pixels
@@ -66,6 +66,8 @@ class Spec:
         lam = ",".join(f"{value:g}" for name, value in self.numbers if name.startswith("lam"))
         decay = f" lam={lam}" if lam else ""
         decay += "".join(f" eps={value:.3g}" for name, value in self.numbers if name == "eps")
+        named = ("rate", "weight", "wrong")
+        decay += "".join(f" {name}={value:g}" for name, value in self.numbers if name in named)
         sizes = [name[-1] for name, value in self.numbers if name.startswith("size") and value]
         decay += f" layers={','.join(sizes)}" if sizes else ""
         return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
@@ -173,6 +175,36 @@ def pools(
         raise ValueError(f"no arm {arm!r}: {nearest(arm, ARMS)}")
     objective, recipe = ARMS[arm]
     numbers = _numbers(arm, recipe, dataset, n, budget) | _lams(arm, recipe, lam)
+    return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
+
+
+def dropout(
+    arm: str,
+    dataset: str,
+    *,
+    seed: int = 0,
+    split: str = "train",
+    n: int | None = None,
+    **budget: float,
+) -> Spec:
+    """Return the spec of a small convolutional network of the experiment on dropout.
+
+    Parameters
+    ----------
+    arm : "plain", "dropout", "interaction" or "mislabelled"; see `training.dropout_arms`.
+    dataset, split, n, seed, budget : as `szegedy`; "dropout" has the number `rate`, "interaction"
+        `weight`, "mislabelled" `wrong`.  Arms of one seed share their initial weights and the order
+        of the images.
+
+    Raises
+    ------
+    ValueError : an unknown arm or number.
+    """
+    if arm not in DROPOUT_ARMS:
+        raise ValueError(f"no arm {arm!r}: {nearest(arm, DROPOUT_ARMS)}")
+    objective, recipes = DROPOUT_ARMS[arm]
+    recipe = recipes["grey" if dataset in GREY else "colour"]
+    numbers = _numbers(arm, recipe, dataset, n, budget)
     return Spec(recipe.architecture, dataset, split, n, objective, tuple(numbers.items()), seed)
 
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from intriguing import batches, data, models, paths, runtime, store
 from intriguing.errors import UserError
-from intriguing.specs import Spec, base, convnet, pools, resolve, szegedy
+from intriguing.specs import Spec, base, convnet, dropout, pools, resolve, szegedy
 from intriguing.training import state
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 
 __all__ = [
-    "Spec", "base", "convnet", "ensure", "get", "info", "list", "pools", "remove", "resolve",
-    "szegedy", "verify",
+    "Spec", "base", "convnet", "dropout", "ensure", "get", "info", "list", "pools", "remove",
+    "resolve", "szegedy", "verify",
 ]  # fmt: skip
 
 

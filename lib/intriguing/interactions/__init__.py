@@ -1,13 +1,16 @@
-"""Interactions of players in cooperative games, and perturbed images as such games.
+"""Interactions of players in cooperative games; perturbed images and networks as such games.
 
 `exact_sii` enumerates, `mean_interaction` is exact at any number of players, `pairwise` samples
-chosen pairs without bias, `sampled_sii` estimates all pairs; `perturbation_game` makes the games.
+chosen pairs without bias, `sampled_sii` estimates all pairs.  `perturbation_game` and
+`ablation_game` make the games.
 """
 
+from intriguing.interactions.ablation import AblationGame, ablation_game
 from intriguing.interactions.coalitions import Game, all_coalitions, table_game
 from intriguing.interactions.exact import (
     Moments,
     dividends,
+    dropped_orders,
     exact_orders,
     exact_sii,
     moments,
@@ -27,14 +30,17 @@ from intriguing.interactions.readings import Readings, readings
 from intriguing.interactions.surrogate import sampled_sii
 
 __all__ = [
+    "AblationGame",
     "Estimate",
     "Game",
     "Moments",
     "PerturbationGame",
     "Quadrature",
     "Readings",
+    "ablation_game",
     "all_coalitions",
     "dividends",
+    "dropped_orders",
     "exact_orders",
     "exact_sii",
     "mean_interaction",

@@ -182,6 +182,32 @@ def sub_orders(a: Tensor) -> Tensor:
     return joint / _ways(n - 2, joint)[:, None, None] * others
 
 
+def dropped_orders(orders: Tensor, keep: float) -> Tensor:
+    """Return the expected interactions of every order where dropout thins the contexts.
+
+    Each player of a context S stays with probability `keep`, the pair itself always.  With s
+    players in S, r are left with the probability of a binomial number, so that order s becomes a
+    mean of the orders up to it.  In dividends (Zhang et al. 2021; the factor is exact, see
+    `sub_orders`): I^(s)_ij = sum_{q=0}^{s} keep^q C(s, q) J^(q)_ij.
+
+    Parameters
+    ----------
+    orders : (..., n - 1, n, n), from `exact_orders`.
+    keep : in [0, 1]; 1 leaves the orders as they are.
+
+    Raises
+    ------
+    ValueError : another keep.
+    """
+    if not 0 <= keep <= 1:
+        raise ValueError(f"keep is a probability, not {keep}")
+    many = range(orders.shape[-3])
+    chance = [[math.comb(s, r) * keep**r * (1 - keep) ** (s - r) if r <= s else 0.0 for r in many]
+              for s in many]  # fmt: skip
+    weights = torch.tensor(chance, dtype=torch.float64).to(orders)  # (n - 1, n - 1)
+    return torch.einsum("sr,...rij->...sij", weights, orders)
+
+
 def _ways(n: int, like: Tensor) -> Tensor:
     """Return the binomial coefficients C(n, 0 .. n)."""
     return torch.tensor([math.comb(n, k) for k in range(n + 1)]).to(like)

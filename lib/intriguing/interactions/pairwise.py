@@ -34,6 +34,23 @@ class Estimate:
     se: Tensor
     samples: int
 
+    @property
+    def squares(self) -> Tensor:
+        """The squared interactions (..., P), estimated without bias; single ones may be negative.
+
+        E value^2 = I^2 + Var(value), and se^2 is an unbiased estimate of that variance.
+        """
+        return self.value.square() - self.se.square()
+
+    def strength(self, where: Tensor | None = None) -> float:
+        """Return the root mean square interaction, in the unit of the game; noise does not add.
+
+        where : (..., P) bool, the pairs that count; None: all.  NaN where none does.  Where noise
+        makes the estimated mean square negative, the strength is 0.
+        """
+        squares = self.squares if where is None else self.squares[where]
+        return float(squares.mean().clamp_min(0).sqrt())
+
 
 def pairwise(
     value: Game,

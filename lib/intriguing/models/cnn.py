@@ -79,15 +79,60 @@ class SmallCNN(nn.Module):
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             he_normal(layer, generator)
 
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """Return the outputs of each hidden layer, for pixels (N, C, H, W).
+
+        They are those of the pooling layers, (N, widths[0], H/2, W/2) and (N, widths[1], H/4, W/4),
+        and of the dense layer, (N, hidden).
+        """
+        outputs = []
+        for level in range(3):
+            x = self._layer(level, x)
+            outputs.append(x)
+        return outputs
+
+    def above(self, level: int) -> nn.Module:
+        """Return the part above a layer, which shares this network's layers.
+
+        It maps the outputs of hidden layer `level`, counted from 1, to logits; level 0 is the whole
+        network, from pixels.
+
+        Raises
+        ------
+        ValueError : no such hidden layer.
+        """
+        if not 0 <= level <= 3:
+            raise ValueError(f"level must be in 0..3, not {level}")
+        return _Above(self, level).train(self.training)
+
     def features(self, x: Tensor) -> Tensor:
         """Return the activations (N, hidden) of the last hidden layer, for pixels (N, C, H, W)."""
-        h = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)  # (N, widths[0], H/2, W/2)
-        h = nn.functional.max_pool2d(torch.relu(self.conv2(h)), 2)  # (N, widths[1], H/4, W/4)
-        return torch.relu(self.fc1(h.flatten(1)))  # (N, hidden)
+        return self.hidden(x)[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.fc2(self.features(x))
+
+    def _layer(self, level: int, h: Tensor) -> Tensor:
+        """Return the outputs of hidden layer `level` + 1 for those of layer `level`."""
+        if level == 2:
+            return torch.relu(self.fc1(h.flatten(1)))  # (N, hidden)
+        convolution = (self.conv1, self.conv2)[level]
+        return nn.functional.max_pool2d(torch.relu(convolution(h)), 2)
+
+
+class _Above(nn.Module):
+    """The part of a `SmallCNN` above one of its layers."""
+
+    def __init__(self, whole: SmallCNN, level: int) -> None:
+        super().__init__()
+        self.whole, self.level = whole, level
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return logits (N, classes) for outputs (N, ...) of the layer."""
+        for level in range(self.level, 3):
+            h = self.whole._layer(level, h)
+        return self.whole.fc2(h)
 
 
 class AllCNN(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from intriguing import models, runtime
 from intriguing.models.autoencoder import adopt_encoder
-from intriguing.training import objectives
+from intriguing.training import objectives, units
 from intriguing.training.adversarial import Adversarial
 from intriguing.training.augmentation import crop_and_mirror
 from intriguing.training.loop import Companion, Log, Outcome, Save, fit_full_batch
@@ -75,16 +75,19 @@ def _minibatch(
 ) -> tuple[nn.Module, Outcome]:
     """Train `model` with the request's numbers; by Adam unless they name another optimiser.
 
-    "nesterov" and "adamw" choose the optimiser by their value, its weight decay.
+    "nesterov" and "adamw" choose the optimiser by their value, its weight decay.  "wrong" is the
+    share of labels that are exchanged for others, see `units.mislabelled`.
     """
-    numbers = request.numbers
+    numbers, y = request.numbers, request.y
+    if "wrong" in numbers:
+        y, _ = units.mislabelled(y, numbers["wrong"], request.seed)
     named = [name for name in ("nesterov", "adamw") if name in numbers]
     optimiser = named[0] if named else "adam"
     outcome = fit_minibatch(
         model,
         objective,
         request.x,
-        request.y,
+        y,
         epochs=int(numbers["epochs"]),
         batch=int(numbers["batch"]),
         lr=numbers["lr"],
@@ -156,6 +159,26 @@ def _dropout(request: Request) -> tuple[nn.Module, Outcome]:
     return _minibatch(request, model, dropout, dropout)
 
 
+def _unit_dropout(request: Request) -> tuple[nn.Module, Outcome]:
+    """The cross entropy with dropout in one hidden layer."""
+    numbers, generator = request.numbers, runtime.generator(request.seed, "dropout")
+    training = units.UnitDropout(int(numbers["level"]), numbers["rate"], generator)
+    return _minibatch(request, _initial(request), training, training)
+
+
+def _interaction_loss(request: Request) -> tuple[nn.Module, Outcome]:
+    """The cross entropy with the interaction loss of one hidden layer."""
+    numbers = request.numbers
+    training = units.InteractionLoss(
+        int(numbers["level"]),
+        numbers["weight"],
+        int(numbers["contexts"]),
+        numbers["share"],
+        runtime.generator(request.seed, "contexts"),
+    )
+    return _minibatch(request, _initial(request), training, training)
+
+
 def _pools(request: Request) -> tuple[nn.Module, Outcome]:
     """Adam with weight decay and pools of adversarial examples."""
     model, numbers = _initial(request), request.numbers
@@ -182,6 +205,8 @@ JOBS: dict[str, Callable[[Request], tuple[nn.Module, Outcome]]] = {
     "decay-minibatch": _decayed_minibatch,
     "dropout": _dropout,
     "pools": _pools,
+    "unit-dropout": _unit_dropout,
+    "interaction-loss": _interaction_loss,
     "pgd": _adversarial,
     "fgsm-rs": _adversarial,
 }

@@ -80,7 +80,43 @@ def add_decay(loss: Tensor, model: nn.Module, coefficients: Sequence[float]) -> 
     return loss
 
 
-class Dropout:
+class Drawing:
+    """What an objective needs to be the companion of its own training: it draws, and resumes.
+
+    Parameters
+    ----------
+    generator : on the CPU.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def before_round(self, model: nn.Module, outcome: object) -> None:
+        """Nothing to prepare."""
+
+    def state_dict(self) -> dict:
+        """Return the generator's state."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, tree: dict) -> None:
+        """Set the generator's state."""
+        self.generator.set_state(tree["generator"])
+
+    def thin(self, h: Tensor, rate: float) -> Tensor:
+        """Drop a share of the outputs h (N, ...); what is left grows by 1 / (1 - rate)."""
+        if rate == 0:
+            return h
+        kept = torch.rand(h.shape, generator=self.generator).to(h.device) >= rate
+        return h * kept / (1 - rate)
+
+
+def check_rates(*rates: float) -> None:
+    """Refuse dropout rates outside [0, 1) (ValueError)."""
+    if not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"a dropout rate lies in [0, 1), got {rates}")
+
+
+class Dropout(Drawing):
     """Cross entropy with decay and dropout, for an MLP; the companion of its own training.
 
     In train mode each output of a layer is dropped with the layer's rate, and what is left grows by
@@ -96,33 +132,15 @@ class Dropout:
     def __init__(
         self, coefficients: Sequence[float], rates: Sequence[float], generator: torch.Generator
     ) -> None:
-        if not all(0 <= rate < 1 for rate in rates):
-            raise ValueError(f"a dropout rate lies in [0, 1), got {tuple(rates)}")
-        self.plain, self.rates, self.generator = cross_entropy(coefficients), rates, generator
+        super().__init__(generator)
+        check_rates(*rates)
+        self.plain, self.rates = cross_entropy(coefficients), rates
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss of an `MLP` with `len(rates)` linear layers, on x (N, ...)."""
         if not model.training:
             return self.plain(model, x, y)
         return self.plain(_Thinned(model, self), x, y)
-
-    def thin(self, h: Tensor, rate: float) -> Tensor:
-        """Drop a share of the outputs h (N, units)."""
-        if rate == 0:
-            return h
-        kept = torch.rand(h.shape, generator=self.generator).to(h.device) >= rate
-        return h * kept / (1 - rate)
-
-    def before_round(self, model: nn.Module, outcome: object) -> None:
-        """Nothing to prepare."""
-
-    def state_dict(self) -> dict:
-        """Return the generator's state."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, tree: dict) -> None:
-        """Set the generator's state."""
-        self.generator.set_state(tree["generator"])
 
 
 class _Thinned(nn.Module):

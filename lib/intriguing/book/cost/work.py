@@ -22,6 +22,7 @@ EVALUATIONS = 1.16  # gradients of an L-BFGS iteration: 1.15 to 1.17 in our trai
 OPTIMISER = 20  # kernels of one update of the weights, whatever their number: Adam on lists
 GRADIENTS = 10  # of one attack on a pool's entry: 8 to 11 in our trainings
 ROUNDS = 40  # gradients of the slowest entry of a refreshed pool, one after the other
+MASKS = 30  # kernels around the masked passes of the interaction loss
 SEARCH = 150  # kernels around one gradient of a box-constrained L-BFGS search
 
 
@@ -83,6 +84,20 @@ def forward(architecture: str) -> Forward:
     return count(models.build(architecture), shape)
 
 
+@functools.cache
+def forward_above(architecture: str, level: int) -> Forward:
+    """Count a forward pass of the part of a network above a hidden layer.
+
+    Raises
+    ------
+    ValueError : no such architecture or layer.
+    """
+    network = models.build(architecture)
+    with torch.no_grad():
+        h = network.hidden(torch.zeros(1, *models.input_shape(architecture)))[level - 1]
+    return count(network.above(level), tuple(h.shape[1:]))
+
+
 def training(spec: Spec) -> Work:
     """Return the work of training one network; the network that it is built on is another.
 
@@ -105,6 +120,11 @@ def training(spec: Spec) -> Work:
     inner = 2 * numbers.get("steps", "step" in numbers)  # adversarial: gradients of the pixels
     flops = (3 + inner) * passes * once.flops
     kernels = steps * ((3 + inner) * once.kernels + update)
+    if "contexts" in numbers:  # four masked passes a context, through the part above the layer
+        above = forward_above(spec.architecture, int(numbers["level"]))
+        masked = 4 * numbers["contexts"]
+        flops += 3 * masked * passes * above.flops
+        kernels += steps * (3 * above.kernels + MASKS)
     pools = sum(value > 0 for name, value in numbers.items() if name.startswith("size"))
     refreshes = pools * (numbers.get("epochs", 1) - 1)
     if refreshes:
