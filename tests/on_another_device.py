@@ -89,6 +89,9 @@ TRAININGS = {
     "PGD": zoo.convnet("CNN", "mnist-5k", objective="pgd", **SMALL),
     "FGSM": zoo.convnet("CNN", "mnist-5k", objective="fgsm-rs", **SMALL),
     "colour": zoo.convnet("MobileNet", "cifar10-jpeg", bfloat16=0, **SMALL),
+    "dropout of units": zoo.dropout("dropout", "mnist-5k", **SMALL),
+    "interaction loss": zoo.dropout("interaction", "mnist-5k", **SMALL),
+    "wrong labels": zoo.dropout("mislabelled", "mnist-5k", **SMALL | {"wrong": 0.5}),
     "ConvMixer": zoo.convnet("ConvMixer", "cifar10-jpeg", bfloat16=0, **SMALL),
 }
 

@@ -266,6 +266,17 @@ def test_thinned_contexts_are_drawn_and_averaged() -> None:
         close(found[s, i, j], wanted / len(contexts_of_size))
 
 
+@pytest.mark.parametrize("context", ["shapley", 3])
+def test_thinned_contexts_are_sampled_without_bias(context) -> None:
+    n, value, pairs = 6, random_game(6, seed=2), torch.tensor([[0, 1], [2, 5]])
+    orders = dropped_orders(exact_orders(value, n), 0.4)
+    exact = orders.mean(0) if context == "shapley" else orders[context]
+    found = pairwise(value, n, pairs, 20_000, context=context, keep=0.4, seed=1)
+    wanted = exact[pairs[:, 0], pairs[:, 1]]
+    assert ((found.value - wanted).abs() < 4 * found.se).all()
+    assert ((exact_sii(value, n)[pairs[:, 0], pairs[:, 1]] - wanted).abs() > 8 * found.se).all()
+
+
 def test_components_shrink_and_their_sum_may_grow() -> None:
     """The paper's step from components to strength fails where their signs differ."""
     n, pair = 5, 0b11
@@ -734,6 +745,7 @@ def test_impossible_requests_are_refused() -> None:
         ("not \\[0, 4\\]", lambda: pairwise(value, n, torch.tensor([[0, 1], [0, 4]]), 5)),
         ("not \\[2, 2\\]", lambda: pairwise(value, n, torch.tensor([[2, 2]]), 5)),
         ("not 'owen'", lambda: pairwise(value, n, pairs, 5, context="owen")),
+        ("keep is a prob", lambda: pairwise(value, n, pairs, 5, keep=-0.1)),
         ("0 to 2 others", lambda: pairwise(value, n, pairs, 5, context=3)),
         ("\\(\\.\\.\\., 2\\^n\\)", lambda: sub_orders(torch.ones(6))),
     ]

@@ -59,6 +59,7 @@ def pairwise(
     samples: int,
     *,
     context: str | int = "shapley",
+    keep: float = 1.0,
     seed: int = 0,
 ) -> Estimate:
     """Estimate the interactions of some pairs by 4 x `samples` evaluations each.
@@ -71,6 +72,8 @@ def pairwise(
     samples : contexts for each pair, at least 2.  Zhang et al. 2021: 500.
     context : "shapley", the Shapley interaction index; "banzhaf", every context alike; or a whole
         number s in 0 .. n - 2, the interaction of order s.
+    keep : each player of a context stays with this probability, as dropout of rate 1 - keep would
+        leave it (`dropped_orders` is the exact expectation).
     seed : of the contexts.
 
     Returns
@@ -80,8 +83,8 @@ def pairwise(
 
     Raises
     ------
-    ValueError : pairs that are none, samples below 2, an unknown context, a game that does not
-        answer with one finite value a coalition.
+    ValueError : pairs that are none, samples below 2, an unknown context, a keep outside [0, 1], a
+        game that does not answer with one finite value a coalition.
     """
     check_players(n)
     if samples < 2:
@@ -89,7 +92,7 @@ def pairwise(
     generator = runtime.generator(seed, "interactions, contexts")
     means, errors = [], []
     for some in _checked(n, pairs).split(max(1, _SLICE // (4 * samples))):
-        masks = contexts(n, some, samples, context, generator=generator)  # (p, samples, 4, n)
+        masks = contexts(n, some, samples, context, keep, generator=generator)  # (p, samples, 4, n)
         values = ask(value, masks.flatten(0, 2)).unflatten(-1, masks.shape[:3])
         both, i_only, j_only, neither = values.unbind(-1)  # (..., p, samples)
         delta = both - i_only - j_only + neither
@@ -103,17 +106,20 @@ def contexts(
     pairs: Tensor,
     samples: int,
     context: str | int = "shapley",
+    keep: float = 1.0,
     *,
     generator: torch.Generator,
 ) -> Tensor:
     """Draw contexts S for pairs (P, 2): coalitions S + ij, S + i, S + j, S, (P, samples, 4, n).
 
-    `context` is that of `pairwise`.
+    `context` and `keep` are those of `pairwise`.
 
     Raises
     ------
-    ValueError : a context of another name or size, pairs that are none.
+    ValueError : a context of another name or size, a keep outside [0, 1], pairs that are none.
     """
+    if not 0 <= keep <= 1:
+        raise ValueError(f"keep is a probability, not {keep}")
     pairs = _checked(n, pairs)
     draw = torch.rand(len(pairs), samples, n, generator=generator)
     if isinstance(context, str):
@@ -129,6 +135,8 @@ def contexts(
         draw.scatter_(2, _each(pairs, samples), 2.0)  # the pair itself comes last
         first = draw.argsort(-1)[..., :context]
         inside = torch.zeros_like(draw, dtype=torch.bool).scatter_(2, first, True)
+    if keep < 1:
+        inside = inside & (torch.rand(inside.shape, generator=generator) < keep)
     masks = inside[:, :, None].repeat(1, 1, 4, 1)  # (P, samples, 4, n)
     has = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=torch.bool)
     where = _each(pairs, samples)[:, :, None].expand(-1, -1, 4, -1)

@@ -69,10 +69,10 @@ def load() -> dict[str, Rule]:
 
 
 def evaluate(formula: str, parameters: Mapping[str, Any], where: str = FILE) -> float:
-    """Return the value of a formula of numbers, parameters, + - * / and a few functions.
+    """Return the value of a formula of numbers, names, parameters, + - * / and a few functions.
 
     The functions are len, bool, min, max, and `mflop(names, dataset)`: millions of operations of an
-    image through convolutional networks.
+    image through convolutional networks, whose names are parameters or stand in quotes.
 
     Raises
     ------
@@ -90,8 +90,8 @@ def evaluate(formula: str, parameters: Mapping[str, Any], where: str = FILE) -> 
 def _value(node: ast.expr, parameters: Mapping[str, Any]) -> Any:
     """Evaluate one node of a formula."""
     match node:
-        case ast.Constant(value=int() | float() as number):
-            return number
+        case ast.Constant(value=int() | float() | str() as constant):  # text: a network's name
+            return constant
         case ast.Name(id=name):
             if name not in parameters:
                 raise ValueError(f"no parameter {name!r}, {nearest(name, parameters)}")
