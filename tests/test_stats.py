@@ -219,6 +219,14 @@ def test_text_shows_two_digits_of_the_half_width():
     assert str(stats.Interval(0.5, 0.25, 0.75, 4).scaled(100)) == "50 [25, 75]"
 
 
+def test_logarithms_become_ratios():
+    found = stats.mean_interval(np.log([2.0, 8.0]), seed=0)
+    ratio = found.exp()
+    assert ratio.value == pytest.approx(4) and ratio.n == 2 and "logarithms" in ratio.method
+    assert (ratio.low, ratio.high) == pytest.approx((math.exp(found.low), math.exp(found.high)))
+    assert not stats.mean_interval([0.3]).exp().known
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

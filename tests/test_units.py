@@ -239,7 +239,9 @@ def test_a_training_with_wrong_labels_learns_them():
 def test_specs_of_the_arms():
     spec = zoo.dropout("interaction", "fashion-mnist", seed=2, split="train[:6000]@0", weight=30)
     assert dict(spec.numbers)["weight"] == 30 and spec.objective == "interaction-loss"
-    assert "weight=30" in spec.label and "[:6000]@0" in spec.label
+    assert "weight=30 " in spec.label and "[:6000]@0" in spec.label
+    assert "first layer" not in spec.label
+    assert "first layer" in zoo.dropout("interaction", "mnist", level=1).label
     assert zoo.dropout("plain", "cifar10-jpeg").architecture == "cnn-cifar"
     few = zoo.dropout("dropout", "mnist-5k")
     assert dict(few.numbers)["epochs"] < dict(zoo.dropout("dropout", "mnist").numbers)["epochs"]

@@ -68,6 +68,7 @@ class Spec:
         decay += "".join(f" eps={value:.3g}" for name, value in self.numbers if name == "eps")
         named = ("rate", "weight", "wrong")
         decay += "".join(f" {name}={value:g}" for name, value in self.numbers if name in named)
+        decay += " first layer" if ("level", 1.0) in self.numbers else ""
         sizes = [name[-1] for name, value in self.numbers if name.startswith("size") and value]
         decay += f" layers={','.join(sizes)}" if sizes else ""
         return f"{self.architecture} {self.objective}{decay} {self.dataset}{size} seed {self.seed}"
@@ -192,8 +193,8 @@ def dropout(
     Parameters
     ----------
     arm : "plain", "dropout", "interaction" or "mislabelled"; see `training.dropout_arms`.
-    dataset, split, n, seed, budget : as `szegedy`; "dropout" has the number `rate`, "interaction"
-        `weight`, "mislabelled" `wrong`.  Arms of one seed share their initial weights and the order
+    dataset, split, n, seed, budget : as `szegedy`; "dropout" has the numbers `rate` and `level`,
+        "interaction" `weight`, `contexts`, `share` and `level`, "mislabelled" `wrong`.  Arms of one seed share their initial weights and the order
         of the images.
 
     Raises

@@ -42,6 +42,12 @@ class Interval:
         low, high = sorted((self.low * factor, self.high * factor))
         return replace(self, value=self.value * factor, low=low, high=high)
 
+    def exp(self) -> "Interval":
+        """Return what an interval of logarithms says of their numbers: a geometric mean's."""
+        value, low, high = (math.exp(end) for end in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high,
+                       method=f"{self.method}, of logarithms")  # fmt: skip
+
 
 def decimals(low: float, high: float) -> int:
     """Return how many decimals show two significant digits of the half width of [low, high]."""
