@@ -194,8 +194,8 @@ def dropout(
     ----------
     arm : "plain", "dropout", "interaction" or "mislabelled"; see `training.dropout_arms`.
     dataset, split, n, seed, budget : as `szegedy`; "dropout" has the numbers `rate` and `level`,
-        "interaction" `weight`, `contexts`, `share` and `level`, "mislabelled" `wrong`.  Arms of one seed share their initial weights and the order
-        of the images.
+        "interaction" `weight`, `contexts`, `share` and `level`, "mislabelled" `wrong`.  Arms of one
+        seed share their initial weights and the order of the images.
 
     Raises
     ------
