@@ -143,21 +143,33 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Put `model` in eval mode, and give every module its own mode back, also when the body raises.
+
+    Gradients reach the weights as before: see `eval_mode` for the measurements that need none.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Put `model` in eval mode with frozen parameters, and restore both at the end.
 
     Every module gets its own mode back and every parameter its own `requires_grad`, also when
     the body raises.  Gradients with respect to the pixels still flow.
     """
-    modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval()
     for parameter, _ in wanted:
         parameter.requires_grad_(False)
     try:
-        yield model
+        with evaluating(model):
+            yield model
     finally:
-        for module, training in modes:
-            module.training = training
         for parameter, needs in wanted:
             parameter.requires_grad_(needs)

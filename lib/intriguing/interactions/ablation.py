@@ -71,8 +71,9 @@ class AblationGame:
 
     def _values(self, h: Tensor, y: Tensor, masks: Tensor) -> Tensor:
         """Return the values (N, M) by one pass."""
-        kept = masks.to(h).index_select(1, self.owner).unflatten(1, h.shape[1:])  # (M, ...)
-        logits = self.part((h[:, None] * kept).flatten(0, 1)).unflatten(0, (len(h), len(masks)))
+        kept = masks.to(h.device).to(h.dtype).index_select(1, self.owner)  # (M, units)
+        present = h[:, None] * kept.unflatten(1, h.shape[1:])  # (N, M, ...)
+        logits = self.part(present.flatten(0, 1)).unflatten(0, (len(h), len(masks)))
         return logits.gather(2, y[:, None, None].expand(-1, len(masks), 1)).squeeze(2)
 
 

@@ -86,8 +86,8 @@ class SmallCNN(nn.Module):
         and of the dense layer, (N, hidden).
         """
         outputs = []
-        for level in range(3):
-            x = self._layer(level, x)
+        for layer in (self.conv1, self.conv2, self.fc1):
+            x = _activated(layer, x)
             outputs.append(x)
         return outputs
 
@@ -103,7 +103,8 @@ class SmallCNN(nn.Module):
         """
         if not 0 <= level <= 3:
             raise ValueError(f"level must be in 0..3, not {level}")
-        return _Above(self, level).train(self.training)
+        layers = (self.conv1, self.conv2, self.fc1, self.fc2)
+        return _Above(layers[level:]).train(self.training)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the activations (N, hidden) of the last hidden layer, for pixels (N, C, H, W)."""
@@ -113,26 +114,26 @@ class SmallCNN(nn.Module):
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.fc2(self.features(x))
 
-    def _layer(self, level: int, h: Tensor) -> Tensor:
-        """Return the outputs of hidden layer `level` + 1 for those of layer `level`."""
-        if level == 2:
-            return torch.relu(self.fc1(h.flatten(1)))  # (N, hidden)
-        convolution = (self.conv1, self.conv2)[level]
-        return nn.functional.max_pool2d(torch.relu(convolution(h)), 2)
-
 
 class _Above(nn.Module):
-    """The part of a `SmallCNN` above one of its layers."""
+    """Layers of a `SmallCNN`, the last of which gives logits."""
 
-    def __init__(self, whole: SmallCNN, level: int) -> None:
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.whole, self.level = whole, level
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return logits (N, classes) for outputs (N, ...) of the layer."""
-        for level in range(self.level, 3):
-            h = self.whole._layer(level, h)
-        return self.whole.fc2(h)
+        """Return logits (N, classes) for outputs (N, ...) of the layer below."""
+        for layer in self.layers[:-1]:
+            h = _activated(layer, h)
+        return self.layers[-1](h)
+
+
+def _activated(layer: nn.Module, h: Tensor) -> Tensor:
+    """Return what a hidden layer makes of h: convolutions are pooled, dense layers flatten."""
+    if isinstance(layer, nn.Conv2d):
+        return nn.functional.max_pool2d(torch.relu(layer(h)), 2)
+    return torch.relu(layer(h.flatten(1)))
 
 
 class AllCNN(nn.Module):

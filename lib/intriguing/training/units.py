@@ -108,8 +108,8 @@ class InteractionLoss(Drawing):
         with_a, with_b = torch.tensor([[True, True, False, False], [True, False, True, False]])
         masks[..., order[:size]] = with_a[:, None, None]
         masks[..., order[size : 2 * size]] = with_b[:, None, None]
-        masked = h * masks.to(h).unflatten(3, h.shape[1:])  # (K, 4, N, ...)
-        with runtime.eval_mode(part):
+        masked = h * masks.to(h.device).to(h.dtype).unflatten(3, h.shape[1:])  # (K, 4, N, ...)
+        with runtime.evaluating(part):
             logits = part(masked.flatten(0, 2)).unflatten(0, masks.shape[:3])
         own = logits.gather(3, y.expand(masks.shape[:3])[..., None]).squeeze(3)  # (K, 4, N)
         both, only_a, only_b, neither = own.unbind(1)
