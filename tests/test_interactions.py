@@ -18,6 +18,7 @@ from intriguing.interactions import (
     dropped_orders,
     exact_orders,
     exact_sii,
+    layer_game,
     mean_interaction,
     mean_quadrature,
     moments,
@@ -762,6 +763,7 @@ def test_a_network_without_some_units() -> None:
     some = torch.rand(5, 1568, generator=runtime.generator(1, "masks")) < 0.5
     units = ablation_game(model.above(2), h, y, batch=2)
     close(units(torch.ones(1, 1568, dtype=torch.bool)), model(x).gather(1, y[:, None]))
+    close(layer_game(model, 2, x, y)(some), units(some))
     for m in range(5):
         wanted = model.above(2)(h * some[m].view(32, 7, 7)).gather(1, y[:, None])
         close(units(some)[:, m : m + 1], wanted)

@@ -225,6 +225,13 @@ def test_logarithms_become_ratios():
     assert ratio.value == pytest.approx(4) and ratio.n == 2 and "logarithms" in ratio.method
     assert (ratio.low, ratio.high) == pytest.approx((math.exp(found.low), math.exp(found.high)))
     assert not stats.mean_interval([0.3]).exp().known
+    same = stats.paired_ratio([4.0, 24.0], [2.0, 3.0])
+    assert (same.value, same.low) == pytest.approx((ratio.value, ratio.low))
+    for bad in ([0.0, 1.0], [-1.0, 1.0]):
+        with pytest.raises(ValueError, match="positive"):
+            stats.paired_ratio(bad, [1.0, 1.0])
+    with pytest.raises(ValueError, match="equal lengths"):
+        stats.paired_ratio([1.0], [1.0, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ chosen pairs without bias, `sampled_sii` estimates all pairs.  `perturbation_gam
 `ablation_game` make the games.
 """
 
-from intriguing.interactions.ablation import AblationGame, ablation_game
+from intriguing.interactions.ablation import AblationGame, ablation_game, layer_game
 from intriguing.interactions.coalitions import Game, all_coalitions, table_game
 from intriguing.interactions.exact import (
     Moments,
@@ -43,6 +43,7 @@ __all__ = [
     "dropped_orders",
     "exact_orders",
     "exact_sii",
+    "layer_game",
     "mean_interaction",
     "mean_quadrature",
     "moments",

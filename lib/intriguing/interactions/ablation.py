@@ -77,6 +77,25 @@ class AblationGame:
         return logits.gather(2, y[:, None, None].expand(-1, len(masks), 1)).squeeze(2)
 
 
+def layer_game(
+    model: nn.Module,
+    level: int,
+    x: Tensor,
+    y: Tensor,
+    *,
+    groups: int | None = None,
+    batch: int = 512,
+) -> AblationGame:
+    """Return the games of the units of a hidden layer, counted from 1, on pixels x (N, C, H, W).
+
+    `model` has `hidden` and `above`, as `models.SmallCNN` and `models.MLP`.  Other arguments and
+    errors are those of `ablation_game`.
+    """
+    with torch.no_grad():
+        h = model.hidden(x)[level - 1]
+    return ablation_game(model.above(level), h, y, groups=groups, batch=batch)
+
+
 def ablation_game(
     part: nn.Module,
     h: Tensor,

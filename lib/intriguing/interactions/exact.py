@@ -187,8 +187,8 @@ def dropped_orders(orders: Tensor, keep: float) -> Tensor:
 
     Each player of a context S stays with probability `keep`, the pair itself always.  With s
     players in S, r are left with the probability of a binomial number, so that order s becomes a
-    mean of the orders up to it.  In dividends (Zhang et al. 2021; the factor is exact, see
-    `sub_orders`): I^(s)_ij = sum_{q=0}^{s} keep^q C(s, q) J^(q)_ij.
+    mean of the orders up to it.  In the components of Zhang et al. 2021, see `sub_orders`, that is
+    sum_{q=0}^{s} keep^q C(s, q) J^(q)_ij (the factor is our derivation).
 
     Parameters
     ----------

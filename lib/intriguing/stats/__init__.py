@@ -15,10 +15,17 @@ from intriguing.stats.interval import Interval, decimals, format_interval
 from intriguing.stats.means import function_of_means
 from intriguing.stats.panels import panel_correlation, rank
 from intriguing.stats.proportions import McNemar, holm, mcnemar, wilson
-from intriguing.stats.resampling import FEW, bootstrap, mean_interval, paired_difference
+from intriguing.stats.resampling import (
+    FEW,
+    bootstrap,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+)
 
 __all__ = [
     "FEW", "Interval", "McNemar", "bootstrap", "crossed_proportion", "crossed_share", "decimals",
     "format_interval", "function_of_means", "holm", "mcnemar", "mean_interval",
-    "paired_difference", "panel_correlation", "rank", "seed_image_interval", "spearman", "wilson",
+    "paired_difference", "paired_ratio", "panel_correlation", "rank", "seed_image_interval",
+    "spearman", "wilson",
 ]  # fmt: skip

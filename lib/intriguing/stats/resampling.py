@@ -170,3 +170,20 @@ def paired_difference(
         raise ValueError(f"a and b must pair up, got lengths {first.size} and {second.size}")
     result = mean_interval(first - second, clusters, seed, **kw)
     return replace(result, method=f"paired, {result.method}")
+
+
+def paired_ratio(above: ArrayLike, below: ArrayLike) -> Interval:
+    """Return the geometric mean of above / below over pairs, seeds say, with its interval.
+
+    The interval is that of `mean_interval` for the logarithms.
+
+    Raises
+    ------
+    ValueError : different lengths, values that are not positive and finite.
+    """
+    a, b = vector_of(above, "above"), vector_of(below, "below")
+    if a.shape != b.shape:
+        raise ValueError(f"pairs need equal lengths, got {a.size} and {b.size}")
+    if min(a.min(), b.min()) <= 0:
+        raise ValueError("a geometric mean is of positive numbers")
+    return mean_interval(np.log(a) - np.log(b)).exp()

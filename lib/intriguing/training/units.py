@@ -116,15 +116,14 @@ class InteractionLoss(Drawing):
         return (both - only_a - only_b + neither).square().mean()
 
 
-def mislabelled(y: Tensor, share: float, seed: int, classes: int = 10) -> tuple[Tensor, Tensor]:
+def mislabelled(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Give a share of the images of each class a wrong label.
 
     Parameters
     ----------
-    y : (N,) int64 labels.
+    y : (N,) int64 labels, the largest of which says how many classes there are.
     share : of the images of each class, rounded.
     seed : chooses the images, and a wrong class for each, evenly.
-    classes : how many there are.
 
     Returns
     -------
@@ -132,12 +131,15 @@ def mislabelled(y: Tensor, share: float, seed: int, classes: int = 10) -> tuple[
 
     Raises
     ------
-    ValueError : a share outside [0, 1].
+    ValueError : a share outside [0, 1], a single class.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"a share of the labels lies in [0, 1], got {share}")
-    generator = runtime.generator(seed, "wrong labels")
     own = y.cpu()
+    classes = int(own.max()) + 1
+    if classes < 2:
+        raise ValueError("with one class there are no wrong labels")
+    generator = runtime.generator(seed, "wrong labels")
     order = torch.randperm(len(own), generator=generator)
     shift = torch.randint(1, classes, (len(own),), generator=generator)
     wrong = torch.zeros(len(own), dtype=torch.bool)
