@@ -751,17 +751,17 @@ def shortened(t):
     return ((t.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(F32)
 
 
-class Short(nn.Module):
+class Short(nn.Conv2d):
     """A convolution whose factors are shortened, as on a GPU where TF32 is allowed."""
 
-    def __init__(self, convolution):
-        super().__init__()
-        self.convolution = convolution
+    def __init__(self, like):
+        super().__init__(like.in_channels, like.out_channels, like.kernel_size, like.stride,
+                         like.padding)  # fmt: skip
+        self.load_state_dict(like.state_dict())
 
     def forward(self, x):
         x = x + (shortened(x) - x).detach()
-        conv = self.convolution
-        return F.conv2d(x, shortened(conv.weight), conv.bias, conv.stride, conv.padding)
+        return F.conv2d(x, shortened(self.weight), self.bias, self.stride, self.padding)
 
 
 def test_some_of_the_nearest_images_do_not_survive_tf32():
