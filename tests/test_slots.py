@@ -77,18 +77,24 @@ def test_four_jobs_take_turns_on_two_gpus(start):
 
 
 def test_no_gpu_is_ever_held_twice(tmp_path):
-    """Each holder writes a file that must not be there, and takes it away again."""
+    """Each holder writes a file that must not be there, and takes it away again.
+
+    All begin together: started one after the other they may never meet, and all take the first.
+    """
     program = """
 import os, sys, time
 from pathlib import Path
 from intriguing import slots
 slots.POLL = 0.01
 folder = Path(sys.argv[1])
+(folder / f"ready-{os.getpid()}").touch()
+while len(list(folder.glob("ready-*"))) < 4:
+    time.sleep(0.001)
 for _ in range(15):
     with slots.take(["0", "1"], folder=folder) as gpu:
         mark = os.open(folder / f"held-{gpu}", os.O_CREAT | os.O_EXCL)
         os.close(mark)
-        time.sleep(0.002)
+        time.sleep(0.02)
         os.unlink(folder / f"held-{gpu}")
     print(gpu)
 """
