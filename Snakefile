@@ -4,11 +4,11 @@
 #     snakemake --cores 2 --config profile=smoke
 #
 # Outputs carry what they were made from in their names: a network its key, a chapter's receipt the
-# fingerprint of its code, parameters, library modules and networks (intriguing.book.workflow).
+# fingerprint of its code, parameters, library modules and networks (intriguing.book.build.workflow).
 # So times of files decide nothing but when the pages are rendered again, and a network that a
 # notebook trained on its own counts as there.  Every job asks first whether its work is done.
 
-from intriguing.book import workflow as book
+from intriguing.book.build import workflow as book
 
 plan = book.plan(config.get("profile", "smoke"))
 threads = int(config.get("threads", 1))  # of a job

@@ -1,7 +1,7 @@
 """What must not move: the keys of the book's networks, and the first losses of its trainings.
 
 `keys.json` holds them as literals.  A key that moves makes every stored network of its kind
-unknown; a loss that moves means that the same key now stands for other weights.  Either is right only
+unknown; a loss that moves means that a key now stands for other weights.  Either is right only
 together with a higher `version` of the method, and then this writes the file anew::
 
     INTRIGUING_DATA=... python tests/pins.py        (Fashion-MNIST is needed, for its parts' hashes)
@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from intriguing import paths, zoo
-from intriguing.book import chapters, networks, shelves
+from intriguing import chapters, paths, zoo
+from intriguing.chapters import networks, shelves
 
 FILE = Path(__file__).with_name("keys.json")
 FEW = {"dataset": "mnist-5k", "n": 48}  # one minibatch an epoch, two epochs

@@ -216,7 +216,7 @@ def run_chapter(name: str, profile: str, changes: dict[str, str], say: Callable[
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    from intriguing.book import chapters
+    from intriguing import chapters
 
     chapter = chapters.find(name)
     told = {key: chapters.parse_value(chapter, key, text) for key, text in changes.items()}

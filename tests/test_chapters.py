@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from intriguing.book import chapters, parameters
+from intriguing import chapters
 from intriguing.errors import UserError
+from intriguing.records import parameters
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import sys
 import pytest
 import yaml
 
-from intriguing.book import checks, claims, fingerprint, prose
-from intriguing.book.house import load
+from intriguing.book import claims
+from intriguing.book.gates import checks, prose
+from intriguing.book.gates.house import load
+from intriguing.chapters import fingerprint
 
 NAME = "02-lbfgs"
 BOOTSTRAP = "import intriguing"
@@ -474,7 +476,7 @@ def test_styles_that_import_from_another_host(html):
 
 
 def test_the_gates_import_neither_torch_nor_jupyter():
-    program = ("import sys; from intriguing.book import checks; "
+    program = ("import sys; from intriguing.book.gates import checks; "
                "print([m for m in ('torch', 'nbformat', 'jupyter_core', 'pandas', 'matplotlib')"
                " if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,

@@ -10,11 +10,12 @@ import pytest
 from test_site import change, executed
 
 import intriguing
-from intriguing import provenance
-from intriguing.book import publish, runner, shelves
+from intriguing.book.run import publish, runner
+from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.commands.common import check_device
 from intriguing.errors import UserError
+from intriguing.records import provenance
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 
@@ -180,7 +181,8 @@ def test_publish_costs_no_more_than_needed(book, capsys):
 
 
 def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
-    from intriguing.book import checks, site
+    from intriguing.book.gates import checks
+    from intriguing.book.pages import site
 
     built = []
     monkeypatch.setattr(checks, "run_checks", lambda root, strict: [])
@@ -194,7 +196,7 @@ def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
 
 
 def test_check_says_what_is_wrong(book, capsys, monkeypatch):
-    from intriguing.book import checks
+    from intriguing.book.gates import checks
 
     found = [checks.Problem(level, "here", level) for level in ("error", "warning", "note")]
     monkeypatch.setattr(checks, "run_checks", lambda root, strict: found[0 if strict else 1:])
@@ -236,7 +238,8 @@ def test_the_driver_imports_without_jupyter_book_and_torch(book):
     """What a bare GPU node has: papermill and ipykernel, none of the tools that render pages."""
     probe = ("import json\nfor name in ('jupyter_book', 'sphinx', 'pandas', 'matplotlib'):\n"
              "    sys.modules[name] = None\n"
-             "from intriguing.book import runner, shelves, publish\n"
+             "from intriguing.book.run import publish, runner\n"
+             "from intriguing.chapters import shelves\n"
              "print(json.dumps('torch' in sys.modules))")
     status, out, err = command(code=probe)
     assert (status, err) == (0, "") and json.loads(out) is False

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from torch import nn
 
-from intriguing import models, zoo
-from intriguing.book import chapters, cost, networks, shelves
+from intriguing import chapters, models, zoo
+from intriguing.book import cost
 from intriguing.book.cost import estimate, machine, rules, tables, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job, critical_path, makespan
+from intriguing.chapters import networks, shelves
 from intriguing.errors import UserError
 
 # ---------------------------------------------------------------- operations

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from intriguing.book import fingerprint as fp
+from intriguing.chapters import fingerprint as fp
 
 
 def code(text, *tags, **extra):

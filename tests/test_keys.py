@@ -6,7 +6,8 @@ from dataclasses import replace
 import pins
 import pytest
 
-from intriguing.book import chapters, networks
+from intriguing import chapters
+from intriguing.chapters import networks
 
 PINNED = json.loads(pins.FILE.read_text(encoding="utf-8"))
 

@@ -12,7 +12,8 @@ from intriguing import data, models, runtime, zoo
 from intriguing.errors import UserError
 from intriguing.models.folding import folded
 from intriguing.models.normalize import Normalize
-from intriguing.training import objectives, state
+from intriguing.store import state
+from intriguing.training import objectives
 from intriguing.training.convnets import CONVNETS
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.minibatch import fit_minibatch

@@ -245,7 +245,9 @@ run.finish()
 
 
 def test_the_page_of_a_chapter_says_so(tiny_book):
-    from intriguing.book import chapters, runner, shelves
+    from intriguing import chapters
+    from intriguing.book.run import runner
+    from intriguing.chapters import shelves
 
     tiny_book.add("01-first", CHAPTER, "run.provenance()")
     told = io.StringIO()

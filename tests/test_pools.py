@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from intriguing import attacks, data, models, runtime, store, zoo
-from intriguing.training import ARMS, fit_minibatch, objectives, pools, state
+from intriguing.store import state
+from intriguing.training import ARMS, fit_minibatch, objectives, pools
 
 NUMBERS = {"epochs": 3, "batch": 50, "lr": 1e-2}
 DECAY = [5e-5] * 3

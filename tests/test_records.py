@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from intriguing import attacks, provenance, records, stats
+from intriguing import attacks, records, stats
 from intriguing.errors import UserError
+from intriguing.records import provenance
 
 CHAPTER = "02-some-chapter"
 

@@ -13,8 +13,10 @@ import nbformat
 import pytest
 
 import intriguing
-from intriguing.book import chapters, fingerprint, runner, shelves
-from intriguing.book.progress import CLEAR, Progress, clock
+from intriguing import chapters
+from intriguing.book.run import runner
+from intriguing.book.run.progress import CLEAR, Progress, clock
+from intriguing.chapters import fingerprint, shelves
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 

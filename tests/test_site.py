@@ -6,7 +6,10 @@ import nbformat
 import pytest
 import yaml
 
-from intriguing.book import chapters, fingerprint, pages, shelves, site
+from intriguing import chapters
+from intriguing.book import pages
+from intriguing.book.pages import site
+from intriguing.chapters import fingerprint, shelves
 from intriguing.cli import main
 from intriguing.errors import UserError
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import intriguing
-from intriguing import gpus, paths, slots
+from intriguing import paths
 from intriguing.cli import main
 from intriguing.errors import UserError
+from intriguing.machine import gpus, slots
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 JOB = """
@@ -313,7 +314,7 @@ def commands(machine, tiny_book):
         return 0
 
     tiny_book.add("01-first", "x = n_images")
-    machine.setattr("intriguing.book.runner.run", look)
+    machine.setattr("intriguing.book.run.runner.run", look)
     machine.setattr("intriguing.commands.stores._train", look)
     return lambda *words: (main([*words]), seen.pop() if seen else None)
 
@@ -347,7 +348,7 @@ def test_a_chapter_takes_a_whole_gpu_and_a_training_a_part(machine, commands):
 
 
 def test_publishing_takes_a_gpu_too(machine, commands):
-    machine.setattr("intriguing.book.publish.refuse", lambda *_, **__: None)
+    machine.setattr("intriguing.book.run.publish.refuse", lambda *_, **__: None)
     machine.setenv(gpus.GPUS, "0,1")
     with slots.take(["0"]):
         assert commands("publish", "01-first", "--profile", "cpu") == (0, "1")

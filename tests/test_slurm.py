@@ -20,7 +20,7 @@ import nbformat
 import pytest
 from conftest import TinyBook, until
 
-from intriguing.book import slurm
+from intriguing.book.build import slurm
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
@@ -172,7 +172,7 @@ class Book:
         """Start a build of the chapters; it prints its failures and ends with their number."""
         program = (
             "import sys; from intriguing.cli import _terminable\n"
-            "from intriguing.book import driver, workflow\n"
+            "from intriguing.book.build import driver, workflow\n"
             f"how = driver.How(jobs=3, gpus={gpus}, cluster='slurm', target='chapters')\n"
             "with _terminable():\n"
             "    failed = driver.drive(workflow.plan('smoke'), how, sys.stderr)\n"

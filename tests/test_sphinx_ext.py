@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from intriguing.book.sphinx_ext import adapt_page, describe_arguments
+from intriguing.book.pages.sphinx_ext import adapt_page, describe_arguments
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from intriguing import store, vision
-from intriguing.book import chapters, needs, networks, wheelhouse, wheels
-from intriguing.book.target import Target
+from intriguing import chapters, store, vision
+from intriguing.book.offline import needs, wheelhouse, wheels
+from intriguing.book.offline.target import Target
+from intriguing.chapters import networks
 from intriguing.cli import main
 from intriguing.errors import UserError
 

@@ -19,7 +19,10 @@ import pytest
 from conftest import TinyBook, until
 from filelock import FileLock
 
-from intriguing.book import chapters, driver, networks, receipts, workflow
+from intriguing import chapters
+from intriguing.book.build import driver, workflow
+from intriguing.book.run import receipts
+from intriguing.chapters import networks
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
@@ -204,7 +207,7 @@ class Small:
         """Start a build of the chapters; it says its failures, and fails if there are any."""
         program = (
             "import sys; from intriguing.cli import _terminable\n"
-            "from intriguing.book import driver, workflow\n"
+            "from intriguing.book.build import driver, workflow\n"
             "how = driver.How(jobs=2, target='chapters')\n"
             "with _terminable():\n"
             "    failed = driver.drive(workflow.plan('smoke'), how, sys.stderr)\n"
@@ -393,7 +396,7 @@ def test_a_dry_run_neither_waits_nor_downloads(
 
 def test_an_interrupt_is_held_back_in_a_process_with_threads_too() -> None:
     program = (
-        "import os, signal, threading, time\nfrom intriguing.book import kernel\n"
+        "import os, signal, threading, time\nfrom intriguing.book.run import kernel\n"
         "threading.Thread(target=time.sleep, args=(2,), daemon=True).start()\n"
         "try:\n    with kernel.uninterrupted():\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(0.2)\n"
@@ -452,7 +455,8 @@ def test_a_network_that_is_not_declared_ends_the_run(
 def test_a_receipt_tells_of_the_page_that_is_there(tiny_book: TinyBook) -> None:
     import io
 
-    from intriguing.book import runner, shelves
+    from intriguing.book.run import runner
+    from intriguing.chapters import shelves
 
     tiny_book.add("01-one", "print(n_images)")
     chapter = chapters.find("01")
@@ -477,7 +481,8 @@ def test_what_is_saved_during_a_run_is_not_in_its_page(
 ) -> None:
     import io
 
-    from intriguing.book import fingerprint, kernel, runner, shelves
+    from intriguing.book.run import kernel, runner
+    from intriguing.chapters import fingerprint, shelves
 
     tiny_book.add("01-one", "print(1)")
     usual, execute = chapters.resolve(chapters.find("01"), "smoke"), kernel.execute

@@ -14,7 +14,8 @@ import torch
 
 from intriguing import data, models, runtime, store, zoo
 from intriguing.errors import UserError
-from intriguing.training import objectives, state
+from intriguing.store import state
+from intriguing.training import objectives
 from intriguing.training.loop import fit_full_batch
 
 LIB = Path(__file__).resolve().parents[1] / "lib"

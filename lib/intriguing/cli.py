@@ -19,7 +19,7 @@ from intriguing import __version__
 from intriguing.commands import book, offline, stores
 from intriguing.commands.common import FAILED, INTERRUPTED, MISUSE, RIGHT, Failed, complain
 from intriguing.errors import UserError, nearest
-from intriguing.slots import TRAINING_MB
+from intriguing.machine.slots import TRAINING_MB
 
 _COMMANDS: dict[str, tuple[str, ...]] = {
     "list": (), "run": (), "build": (), "publish": (), "check": (),

@@ -21,6 +21,11 @@ def _from_environment(variable: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
+def package() -> Path:
+    """Return the folder of this package."""
+    return Path(__file__).resolve().parent
+
+
 def root() -> Path:
     """Return the root of the book: the folder with `_toc.yml`.
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from intriguing import batches, data, models, paths, runtime, store
 from intriguing.errors import UserError
 from intriguing.specs import Spec, base, convnet, dropout, pools, resolve, szegedy
-from intriguing.training import state
+from intriguing.store import state
 from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 

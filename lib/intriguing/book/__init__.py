@@ -1,1 +1,1 @@
-"""The executable book: chapters, the papermill driver, gates, claims and the rendered pages."""
+"""The executable book: run chapters, build and check the whole, judge claims, render pages."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from intriguing import slots
 from intriguing.commands.common import (
     FAILED,
     RIGHT,
@@ -20,6 +19,7 @@ from intriguing.commands.common import (
     working,
 )
 from intriguing.errors import UserError
+from intriguing.machine import slots
 
 
 def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] = ()) -> list:
@@ -29,7 +29,7 @@ def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] =
     ------
     UserError : unknown chapter, profile, parameter or device, or a value of a wrong type.
     """
-    from intriguing.book import chapters
+    from intriguing import chapters
 
     chapters.load_profile(options.profile)
     names = chapters.names() if "all" in options.chapter else options.chapter
@@ -42,11 +42,12 @@ def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] =
 
 def overview(options: argparse.Namespace) -> int:
     """Print the chapters with what is published and built, or the parameters of one."""
-    from intriguing.book import chapters
+    from intriguing import chapters
 
     if options.chapter:
         return _list_parameters(chapters.find(options.chapter))
-    from intriguing.book import pages, shelves
+    from intriguing.book import pages
+    from intriguing.chapters import shelves
 
     rows = []
     for name in chapters.names():
@@ -71,7 +72,7 @@ def _shown(state: Any) -> str:
 
 
 def _list_parameters(chapter: Any) -> int:
-    from intriguing.book import chapters
+    from intriguing import chapters
 
     scales = {}
     for profile in chapters.profiles():
@@ -89,7 +90,8 @@ def _list_parameters(chapter: Any) -> int:
 def run(options: argparse.Namespace) -> int:
     """Execute chapters onto the shelf of the profile."""
     settings = _settings(options, options.parameter)
-    from intriguing.book import receipts, runner, shelves
+    from intriguing.book.run import receipts, runner
+    from intriguing.chapters import shelves
 
     shelf = shelves.built(options.profile)
 
@@ -127,11 +129,12 @@ def build(options: argparse.Namespace) -> int:
     if options.profile and not options.pages_only:
         return _drive(options)
     from intriguing import paths
-    from intriguing.book import site, sources
-    from intriguing.book.workflow import RENDERED
+    from intriguing.book.build import sources
+    from intriguing.book.build.workflow import RENDERED
+    from intriguing.book.pages import site
 
     if options.profile:
-        from intriguing.book import chapters
+        from intriguing import chapters
 
         chapters.load_profile(options.profile)
     else:
@@ -172,7 +175,7 @@ def _pass_gates() -> None:
 
 def _pass_gates_once(folder: Path) -> None:
     """Pass the gates unless they have passed since anything they look at was saved."""
-    from intriguing.book import sources
+    from intriguing.book.build import sources
 
     passed, now = folder / "gates", repr(sorted(sources.saved()))
     if not passed.is_file() or passed.read_text(encoding="utf-8") != now:
@@ -184,7 +187,7 @@ def _pass_gates_once(folder: Path) -> None:
 def _drive(options: argparse.Namespace) -> int:
     """Let the workflow make what is missing or stale at a profile, its pages last."""
     check_device(options.device, here=not options.cluster)
-    from intriguing.book import driver, workflow
+    from intriguing.book.build import driver, workflow
     from intriguing.errors import nearest
 
     if options.cluster and options.cluster not in driver.clusters():
@@ -207,7 +210,8 @@ def _drive(options: argparse.Namespace) -> int:
 
 def _say_pending(plan: Any, how: Any) -> int:
     """Print what a build would do and what its profile costs, and run nothing."""
-    from intriguing.book import cost, driver
+    from intriguing.book import cost
+    from intriguing.book.build import driver
 
     words = {"train": lambda key: f"train {plan.label(key)}", "chapter": lambda name: f"run {name}",
              "pages": lambda _: "render the pages"}
@@ -223,7 +227,7 @@ def _say_pending(plan: Any, how: Any) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
-    from intriguing.book import publish
+    from intriguing.book.run import publish
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
     return _each(settings, lambda one: publish.publish(
@@ -239,7 +243,7 @@ def check(options: argparse.Namespace) -> int:
 def _gates(strict: bool, quiet: bool = True) -> int:
     """Run the gates and print their problems; quiet leaves notes and success out."""
     from intriguing import paths
-    from intriguing.book import checks
+    from intriguing.book.gates import checks
 
     problems = checks.run_checks(paths.root(), strict=strict)
     shown = [problem for problem in problems if not (quiet and problem.level == "note")]

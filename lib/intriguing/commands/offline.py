@@ -8,12 +8,12 @@ from intriguing.commands.common import RIGHT, say, working
 
 def wheelhouse(options: argparse.Namespace) -> int:
     """Collect wheels, sources and data into one folder."""
-    from intriguing.book import chapters
-    from intriguing.book.target import Target
+    from intriguing import chapters
+    from intriguing.book.offline.target import Target
 
     chapters.load_profile(options.profile)
     target = Target(options.python, options.platform)
-    from intriguing.book import wheelhouse  # imports torch
+    from intriguing.book.offline import wheelhouse
 
     order = wheelhouse.Order(options.profile, target, torch_from_node=options.torch_from_node,
                              data=not options.no_data, networks=options.networks)

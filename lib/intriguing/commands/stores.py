@@ -4,9 +4,9 @@ import argparse
 import os
 from collections.abc import Iterable
 
-from intriguing import slots
 from intriguing.commands.common import FAILED, RIGHT, check_device, complain, say, table, working
 from intriguing.errors import UserError, nearest
+from intriguing.machine import slots
 
 
 def zoo_list(options: argparse.Namespace) -> int:
@@ -73,7 +73,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _of_chapter(options: argparse.Namespace) -> list:
     """Return the specs that a chapter declares at a profile, or those of one key."""
-    from intriguing.book import chapters, networks
+    from intriguing import chapters
+    from intriguing.chapters import networks
 
     if options.name:
         raise UserError("name networks or a chapter, not both")

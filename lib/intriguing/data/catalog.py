@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from intriguing import paths, vision
 from intriguing.data import cache
-from intriguing.environment import OFFLINE
+from intriguing.machine.environment import OFFLINE
 from intriguing.errors import UserError, nearest
 
 DEFAULT = "mnist-5k"  # comes with the book, so it is what an error can offer instead

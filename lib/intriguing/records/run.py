@@ -15,9 +15,9 @@ from typing import Any
 
 from intriguing import paths
 from intriguing.errors import nearest
-from intriguing.provenance import Card, Markdown, card, commit, modified, plain, provenance
 from intriguing.records.files import FILE, SCHEMA, write
 from intriguing.records.halvings import Halvings
+from intriguing.records.provenance import Card, Markdown, card, commit, modified, plain, provenance
 from intriguing.records.record import SHOWN, PaperValue, Record
 from intriguing.stats import Interval
 

@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from intriguing import data, zoo
-from intriguing.book import chapters, networks, shelves
+from intriguing import chapters, data, zoo
 from intriguing.book.cost import machine, rules, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job
+from intriguing.chapters import networks, shelves
 from intriguing.errors import UserError
 from intriguing.zoo import Spec
 

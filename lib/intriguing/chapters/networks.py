@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intriguing.book import shelves
-from intriguing.book.chapters import Settings
-from intriguing.book.fingerprint import code_cells, source_of, tags_of
+from intriguing.chapters import shelves
+from intriguing.chapters.catalogue import Settings
+from intriguing.chapters.fingerprint import code_cells, source_of, tags_of
 from intriguing.errors import UserError
 
 if TYPE_CHECKING:

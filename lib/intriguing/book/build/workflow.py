@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.book import chapters, fingerprint, networks, receipts, shelves, sources
+from intriguing import chapters
+from intriguing.chapters import fingerprint, networks, shelves
+from intriguing.book.run import receipts
+from intriguing.book.build import sources
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 RENDERED = "rendered"  # a file there that says that the pages show all that was run

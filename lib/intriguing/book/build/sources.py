@@ -11,7 +11,7 @@ def files() -> list[Path]:
     The library is among them: the reference shows its docstrings.  So are published runs: the page
     on cost is computed from them.
     """
-    library = Path(__file__).resolve().parents[1]
+    library = paths.package()
     book = [path for path in paths.book_dir().rglob("*")
             if path.is_file() and ".ipynb_checkpoints" not in path.parts]
     notebooks = paths.notebooks_dir()

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths, records
-from intriguing.book import chapters, claims
-from intriguing.book.chapters import Chapter
+from intriguing import chapters, paths, records
+from intriguing.book import claims
 from intriguing.book.claims import Claim
-from intriguing.book.fingerprint import source_of
+from intriguing.chapters import Chapter
+from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError
 
 LEVELS = ("error", "warning", "note")

@@ -16,7 +16,7 @@ _FOLDERS = ("INTRIGUING_DATA", "INTRIGUING_CACHE", "INTRIGUING_ZOO", "INTRIGUING
 
 def environment() -> dict[str, str]:
     """Return what a child is told; it works in another folder, so that no path is relative."""
-    library = [str(Path(__file__).resolve().parents[2]),
+    library = [str(paths.package().parent),
                *(str(Path(entry).absolute())
                  for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     folders = {name: str(Path(os.environ[name].strip()).expanduser().absolute())

@@ -9,7 +9,8 @@ from typing import Any
 
 import nbformat
 
-from intriguing.book import chapters, fingerprint, shelves
+from intriguing import chapters
+from intriguing.chapters import fingerprint, shelves
 from intriguing.errors import UserError
 
 RUN_CARD = "run-card"  # tag of the cell that shows the run card

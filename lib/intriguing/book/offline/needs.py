@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from intriguing import data, paths, store, vision
-from intriguing.book import chapters, networks
+from intriguing import chapters, data, paths, store, vision
+from intriguing.chapters import networks
 from intriguing.data import catalog
 from intriguing.errors import UserError
 

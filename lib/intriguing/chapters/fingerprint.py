@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from intriguing import paths
+
 PACKAGE = "intriguing"
 PARAMETERS, INJECTED = "parameters", "injected-parameters"
 
@@ -160,7 +162,7 @@ def module_files(nb: Mapping[str, Any], package: Path | None = None) -> list[Pat
 
 def _modules(nb: Mapping[str, Any], package: Path | None = None) -> dict[str, tuple[Path, str]]:
     """Return {module: (file, hash)} for what a notebook imports of ours, sorted by name."""
-    base = Path(__file__).resolve().parents[1] if package is None else Path(package)
+    base = paths.package() if package is None else Path(package)
     todo: list[str] = []
     for cell in code_cells(nb):
         tree = _parse(source_of(cell))

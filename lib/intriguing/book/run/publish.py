@@ -4,10 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
-from intriguing import provenance
-from intriguing.book import kernel, pages, receipts, runner, shelves
-from intriguing.book.chapters import Settings
+from intriguing.book import pages
+from intriguing.book.run import kernel, receipts, runner
+from intriguing.chapters import Settings, shelves
 from intriguing.errors import UserError
+from intriguing.records import provenance
 
 
 def refuse(profile: str, *, smoke: bool, dirty: bool) -> None:

@@ -20,9 +20,9 @@ from typing import Any, TextIO
 import nbformat
 
 from intriguing import paths
-from intriguing.book import child, fingerprint, kernel, networks, receipts, shelves
-from intriguing.book.chapters import Settings
-from intriguing.book.progress import Progress, clock
+from intriguing.book.run import child, kernel, receipts
+from intriguing.book.run.progress import Progress, clock
+from intriguing.chapters import Settings, fingerprint, networks, shelves
 from intriguing.errors import UserError
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks

@@ -1,7 +1,7 @@
 """The files of the zoo: whole or absent, checked when read, written by one process at a time.
 
 A key has ``<key>.safetensors`` (weights), ``<key>.json`` (sidecar with their sha256), while it is
-trained ``<key>.partial`` (see `training.state`), and ``<key>.lock``, which stays and is harmless.
+trained ``<key>.partial`` (see `store.state`), and ``<key>.lock``, which stays and is harmless.
 """
 
 import json
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from intriguing import paths
-from intriguing.training.state import DamagedError, sha256_file, write_atomically
+from intriguing.store.state import DamagedError, sha256_file, write_atomically
 
 _ENDINGS = (".safetensors", ".json", ".partial")
 

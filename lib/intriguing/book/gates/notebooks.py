@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intriguing.book import chapters, fingerprint, prose
-from intriguing.book.fingerprint import INJECTED, PARAMETERS, source_of, tags_of
-from intriguing.book.house import House, Problem, code, page, shown, source, texts
+from intriguing import chapters
+from intriguing.book.gates import prose
+from intriguing.book.gates.house import House, Problem, code, page, shown, source, texts
+from intriguing.chapters import fingerprint
+from intriguing.chapters.fingerprint import INJECTED, PARAMETERS, source_of, tags_of
 from intriguing.errors import UserError, nearest
 
 REQUIRED_PROFILES = chapters.SCALES

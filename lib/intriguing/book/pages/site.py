@@ -18,8 +18,13 @@ from typing import Any
 
 import yaml
 
-from intriguing import paths
-from intriguing.book import chapters, checks, child, claims, kernel, pages, shelves, sources
+from intriguing import chapters, paths
+from intriguing.book import claims
+from intriguing.book.build import sources
+from intriguing.book.gates import checks
+from intriguing.book.pages import annotations as pages
+from intriguing.book.run import child, kernel
+from intriguing.chapters import shelves
 from intriguing.errors import UserError
 
 PUBLISHED = "published"  # folder below _build of the build without a profile

@@ -20,8 +20,10 @@ from typing import TextIO
 
 import yaml
 
-from intriguing import environment, gpus, paths
-from intriguing.book import child, kernel, receipts, slurm, sources, workflow
+from intriguing.machine import environment, gpus
+from intriguing import paths
+from intriguing.book.run import child, kernel, receipts
+from intriguing.book.build import slurm, sources, workflow
 from intriguing.errors import UserError
 
 _RULE = re.compile(r"(?:local)?rule (\w+):")

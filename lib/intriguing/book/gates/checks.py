@@ -14,18 +14,9 @@ from typing import Any
 import yaml
 
 from intriguing import paths, records
-from intriguing.book import claims, links, prose
-from intriguing.book.fingerprint import source_of
-from intriguing.book.gates import (
-    executed_in_order,
-    figures_described,
-    fresh,
-    profiles_fit,
-    same_bootstrap,
-    sources_without_outputs,
-    template_followed,
-)
-from intriguing.book.house import (
+from intriguing.book import claims
+from intriguing.book.gates import links, prose
+from intriguing.book.gates.house import (
     LEVELS,
     SCORECARD,
     House,
@@ -37,6 +28,16 @@ from intriguing.book.house import (
     source,
     texts,
 )
+from intriguing.book.gates.notebooks import (
+    executed_in_order,
+    figures_described,
+    fresh,
+    profiles_fit,
+    same_bootstrap,
+    sources_without_outputs,
+    template_followed,
+)
+from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import nearest
 
 _RESULT = re.compile(r"(?<![\w.-])(?:\.\.?/|/)*(?:book/)?results/([\w.-]+)/([\w.*-]*[\w*])")

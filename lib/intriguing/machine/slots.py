@@ -20,9 +20,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from intriguing import environment, paths
+from intriguing import paths
 from intriguing.errors import UserError
-from intriguing.gpus import GPUS, given, memory, visible
+from intriguing.machine import environment
+from intriguing.machine.gpus import GPUS, given, memory, visible
 
 __all__ = ["SHARES", "TRAINING_MB", "given", "job", "memory", "take", "visible"]
 

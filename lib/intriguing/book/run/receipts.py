@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.book import fingerprint, networks, shelves
-from intriguing.book.chapters import Settings
+from intriguing.chapters import Settings, fingerprint, networks, shelves
 from intriguing.errors import UserError
 
 LENGTH = 16  # hex digits of a fingerprint in a file name

@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from intriguing import paths
-from intriguing.book import parameters, shelves
-from intriguing.book.fingerprint import source_of
+from intriguing.chapters import shelves
+from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
+from intriguing.records import parameters
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
 

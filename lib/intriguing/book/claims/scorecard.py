@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import records
-from intriguing.book.claimfile import Claim, load
+from intriguing.book.claims.files import Claim, load
 from intriguing.stats import format_interval
 
 __all__ = ["Claim", "Row", "load", "rows", "scorecard_markdown", "verdict"]

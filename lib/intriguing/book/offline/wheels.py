@@ -26,7 +26,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from intriguing.book.target import Target
+from intriguing.book.offline.target import Target
 from intriguing.errors import UserError
 
 SOURCE_ONLY = ("connection-pool",)  # published without wheels, pure Python: built here

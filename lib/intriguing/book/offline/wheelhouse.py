@@ -17,12 +17,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intriguing import paths, provenance
-from intriguing.book import chapters, needs, wheels
-from intriguing.book.needs import Item
-from intriguing.book.target import Target
-from intriguing.book.wheels import Say
+from intriguing import chapters, paths
+from intriguing.book.offline import needs, wheels
+from intriguing.book.offline.needs import Item
+from intriguing.book.offline.target import Target
+from intriguing.book.offline.wheels import Say
 from intriguing.errors import UserError
+from intriguing.records import provenance
 
 MANIFEST = "MANIFEST.sha256"
 _BEFORE = ".MANIFEST.before"  # of a former call: what is listed there may be replaced or removed
