@@ -11,6 +11,7 @@ import copy
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,15 +66,17 @@ def code_cells(nb: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _tree_text(node: Any) -> str:
     """Return a syntax tree as text that is the same in every version of Python we run on."""
     if isinstance(node, ast.AST):
-        parts = []
-        for name, value in ast.iter_fields(node):
-            if value is None and isinstance(node, ast.Constant):
-                parts.append("value=None")
-            elif value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+        parts, constant = [], isinstance(node, ast.Constant)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None:
+                if constant:
+                    parts.append("value=None")
+            elif value != [] and name not in ("ctx", "kind", "type_comment"):
                 parts.append(f"{name}={_tree_text(value)}")
         return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
-        return f"[{','.join(_tree_text(item) for item in node)}]"
+        return f"[{','.join(map(_tree_text, node))}]"
     return repr(node)
 
 
@@ -91,7 +94,7 @@ def _parse(text: str) -> ast.Module | str:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     """Remove the docstrings of a module and of everything in it."""
-    for node in ast.walk(tree):
+    for node in (tree, *_statements(tree)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(
@@ -99,6 +102,15 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             ):
                 node.body = node.body[1:]
     return tree
+
+
+def _statements(node: ast.AST) -> list[ast.AST]:
+    """Return all statements below a node, in functions and branches too, without expressions."""
+    found: list[ast.AST] = []
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, name, ()):
+            found += [below, *_statements(below)]
+    return found
 
 
 def _digest(text: str) -> str:
@@ -110,10 +122,16 @@ def _digest(text: str) -> str:
 
 def code_hash(nb: Mapping[str, Any]) -> str:
     """Return the hash of a notebook's code: all cells, of the parameters cell only the names."""
+    return _code_hash(tuple((source_of(cell), PARAMETERS in tags_of(cell))
+                            for cell in code_cells(nb)))
+
+
+@functools.lru_cache(maxsize=128)  # a page that is fresh has the code of its source
+def _code_hash(cells: tuple[tuple[str, bool], ...]) -> str:
+    """Return the hash of cells, given as (text, whether it is the parameters cell)."""
     parts = []
-    for cell in code_cells(nb):
-        text = source_of(cell)
-        if PARAMETERS in tags_of(cell):
+    for text, parameters in cells:
+        if parameters:
             parts.append("parameters:" + ",".join(sorted(_assigned(text))))
         elif text.strip():
             tree = _parse(text)
@@ -202,16 +220,16 @@ def _file(module: str, base: Path) -> Path | None:
     head, *rest = module.split(".")
     if head != PACKAGE:
         return None
-    stem = base.joinpath(*rest)
-    for file in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
-        if file.is_file() and (rest or file.name == "__init__.py"):
-            return file
+    stem = os.path.join(base, *rest)  # as text: this is asked for every name that is imported
+    for file in (os.path.join(stem, "__init__.py"), *([f"{stem}.py"] if rest else ())):
+        if os.path.isfile(file):
+            return Path(file)
     return None
 
 
 def _imports(tree: ast.AST, here: str, base: Path) -> Iterator[str]:
     """Yield the modules of the package that `tree`, in the package `here`, imports."""
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -283,7 +301,9 @@ def carry_prose(published_nb: Mapping[str, Any], source_nb: Mapping[str, Any]) -
     """
     if code_hash(published_nb) != code_hash(source_nb):
         raise ValueError("the code changed since the page was made: execute the chapter again")
-    result = copy.deepcopy(published_nb)
+    result = copy.copy(published_nb)
+    for key in result.keys() - {"cells"}:
+        result[key] = copy.deepcopy(result[key])
     outputs = iter(c for c in code_cells(published_nb) if source_of(c).strip())
     injected = [c for c in published_nb["cells"] if INJECTED in tags_of(c)]
     cells = []

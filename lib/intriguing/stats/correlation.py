@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from intriguing.stats.interval import Interval, check_level, vector_of
 
@@ -35,6 +35,6 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     rho = max(-1.0, min(1.0, rho))
     finest = 1 - 6 / (n * (n * n - 1))  # a perfect order is known to one swap of neighbours only
     z = math.atanh(max(-finest, min(finest, rho)))
-    half = float(special.ndtri((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
+    half = float(scipy.special.ndtri((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
     low, high = min(rho, math.tanh(z - half)), max(rho, math.tanh(z + half))
     return Interval(rho, low, high, n, "Bonett-Wright", level)
