@@ -82,7 +82,8 @@ def _found_out(settings: Settings) -> tuple[tuple[Network, ...], dict[str, Any] 
     bare = networks.declared(settings, resolved=False)
     wanted = {(spec.dataset, spec.split) for spec in bare if not spec.data_sha256}
     places = [loading.places(*each) for each in sorted(wanted)]
-    files = None if None in places else sorted({str(path) for some in places for path in some})
+    files = None if None in places else sorted(
+        {_relative(path) for some in places for path in some})
     before = None if files is None else _state(files)
     specs = networks.declared(settings)
     keys = {spec.key for spec in specs}
@@ -93,12 +94,18 @@ def _found_out(settings: Settings) -> tuple[tuple[Network, ...], dict[str, Any] 
     return found, before if before is None or before == _state(files) else None
 
 
+def _relative(path: Path) -> str:
+    """Return a path as seen from the root: a book that moves need not be asked again."""
+    return os.path.relpath(path, paths.root())
+
+
 def _state(files: list[str]) -> dict[str, list[int] | None]:
     """Return {path: [bytes, time of change in nanoseconds]}, None for what is not there."""
     found: dict[str, list[int] | None] = {}
+    root = paths.root()
     for name in files:
         try:
-            status = os.stat(name)
+            status = (root / name).stat()
             found[name] = [status.st_size, status.st_mtime_ns]
         except OSError:
             found[name] = None
@@ -111,7 +118,7 @@ def _decides(cells: list[str], settings: Settings) -> str:
     parts = [
         VERSION, settings.profile, cells, sorted(map(repr, settings.parameters.items())),
         _library()[0], table.read_text(encoding="utf-8") if table.is_file() else "",
-        [str(folder) for folder in paths.data_dirs()],
+        [_relative(folder) for folder in paths.data_dirs()],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
