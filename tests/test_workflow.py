@@ -20,7 +20,7 @@ import pytest
 from conftest import TinyBook, until
 from filelock import FileLock
 
-from intriguing import chapters
+from intriguing import chapters, paths
 from intriguing.book.build import driver, settled, workflow
 from intriguing.book.run import receipts
 from intriguing.chapters import networks, outline
@@ -122,6 +122,7 @@ def test_an_idle_build_writes_nothing_and_asks_snakemake_once(
         assert "Nothing to be done" in log.read_text(encoding="utf-8")
         snakemake = log.stat().st_mtime_ns
     monkeypatch.setenv("INTRIGUING_ROOT", str(copy))
+    monkeypatch.setattr(paths, "package", lambda: copy / "lib" / "intriguing")
     assert settled.settled(workflow.plan("smoke"))
     assert run(copy).returncode == 0
     assert log.stat().st_mtime_ns == snakemake, "Snakemake was asked though all is as it left it"
