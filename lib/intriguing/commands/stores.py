@@ -90,19 +90,25 @@ def _of_chapter(options: argparse.Namespace) -> list:
 
 def _by_name(options: argparse.Namespace) -> list:
     """Return the specs that the command line names."""
-    from intriguing import data, zoo
-    from intriguing.training import RECIPES
+    from intriguing import data, specs, zoo
+    from intriguing.methods import method
 
     if options.key:
         raise UserError("--key goes with --chapter")
-    names = options.name or list(RECIPES)
-    for name in names:
-        if name not in RECIPES:
-            raise UserError(f"no network is called {name!r}: {nearest(name, RECIPES)}")
-    _known_data([options.dataset], data.sources(), paths_allowed=True)
+    known, names = method.names(), list(options.name)
+    chosen = names.pop(0) if names and names[0] in known else "szegedy"
     try:
-        return [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
-                for seed in options.seeds for name in names]
+        here = list(method.find(chosen).OURS.get(specs.images(options.dataset), {}))
+        here += ["CNN"] if chosen == "szegedy" else []
+        for name in names:
+            if name not in here:
+                raise UserError(f"no network is called {name!r}: {nearest(name, [*here, *known])}")
+        _known_data([options.dataset], data.sources(), paths_allowed=True)
+        if chosen == "szegedy":
+            return [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
+                    for seed in options.seeds for name in names or here]
+        return [zoo.spec(chosen, name, options.dataset, seed=seed, n=options.n)
+                for seed in options.seeds for name in names or here]
     except ValueError as error:
         raise UserError(str(error)) from error
 

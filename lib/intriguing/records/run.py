@@ -78,7 +78,9 @@ class Run:
             name = f"{info.get('label', 'network')} ({key[:12]})"
             self.head["checkpoints"][name] = str(info["sha256"])
             self._trained[key] = float(info.get("seconds") or 0.0)
-            if info.get("base"):  # a network that others stand on was trained once
+            for parent in (info.get("parents") or {}).values():  # trained once, whoever uses it
+                self._trained[str(parent["key"])] = float(parent["seconds"] or 0.0)
+            if info.get("base"):  # so sidecars of before 2026-11-30 call an only parent
                 self._trained[str(info["base"])] = float(info.get("base_seconds") or 0.0)
             names.append(name)
         return tuple(names)

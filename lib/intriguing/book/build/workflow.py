@@ -97,8 +97,7 @@ class Plan:
         """Return the files of the networks that one is built on."""
         from intriguing import zoo
 
-        below = zoo.base(self._known[key][0])
-        return [] if below is None else [self.network(below.key)]
+        return [self.network(spec.key) for spec in zoo.parents(self._known[key][0]).values()]
 
     @property
     def all_networks(self) -> list[str]:
