@@ -77,8 +77,21 @@ def _specs(values: Iterable[Any]) -> Iterator["Spec"]:
             yield from _specs(value)
 
 
-def write(settings: Settings, path: Path) -> list[str]:
-    """Write what the zoo is to allow the chapter's run, and return the declared keys, sorted.
+def families(specs: Iterable["Spec"]) -> list[str]:
+    """Return the modules of the architectures of networks, which no import leads to, sorted."""
+    from intriguing import models
+
+    return sorted({models.family(spec.architecture).__name__ for spec in specs})
+
+
+def made_from(settings: Settings) -> dict[str, Any]:
+    """Return what a chapter's networks have to do with its page: their keys, and architectures."""
+    specs = declared(settings)
+    return {"networks": sorted(spec.key for spec in specs), "families": families(specs)}
+
+
+def write(settings: Settings, path: Path) -> None:
+    """Write what the zoo is to allow the chapter's run.
 
     At smoke a network that is not declared ends the run; elsewhere, where a run can be hours old by
     then, it is a warning.
@@ -88,4 +101,3 @@ def write(settings: Settings, path: Path) -> list[str]:
     content = {"chapter": settings.chapter.name, "keys": allowed,
                "strict": settings.profile == "smoke"}
     path.write_text(json.dumps(content), encoding="utf-8")
-    return sorted(spec.key for spec in specs)

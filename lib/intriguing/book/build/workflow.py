@@ -109,11 +109,12 @@ class Plan:
         return self._known[key][1]
 
     def sources(self, chapter: str) -> list[str]:
-        """Return the notebook of a chapter, its profile, and the library modules it imports."""
+        """Return the notebook of a chapter, its profile, and the library modules it rests on."""
         one = next(one for one in self.settings if one.chapter.name == chapter)
         notebook = shelves.load(one.chapter.source)
         profile = paths.profiles_dir() / f"{self.profile}.yml"
-        modules = fingerprint.module_files(notebook)
+        families = networks.families(self._declared[chapter])
+        modules = fingerprint.module_files(notebook, families)
         return [self._relative(path) for path in (one.chapter.source, profile, *modules)]
 
 

@@ -26,12 +26,12 @@ def folder(profile: str) -> Path:
 
 def wanted(settings: Settings) -> str:
     """Return the fingerprint of the page that a run would make now."""
-    source = shelves.load(settings.chapter.source)
+    source, made = shelves.load(settings.chapter.source), networks.made_from(settings)
     return of({
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
-        "modules": fingerprint.module_hashes(source),
-        "networks": sorted(spec.key for spec in networks.declared(settings)),
+        "modules": fingerprint.module_hashes(source, families=made["families"]),
+        "networks": made["networks"],
     })
 
 

@@ -74,8 +74,9 @@ def _run(
         results.mkdir()
         started = datetime.now(UTC)
         # as they are when the kernel imports them: what is saved during the run is not in it
-        made_from = {"modules": fingerprint.module_hashes(source),
-                     "networks": networks.write(settings, work / NETWORKS)}
+        made_from = networks.made_from(settings)
+        made_from["modules"] = fingerprint.module_hashes(source, families=made_from["families"])
+        networks.write(settings, work / NETWORKS)
         try:
             page = kernel.execute(
                 source, settings.injected, output=draft, folder=paths.notebooks_dir(),
