@@ -190,6 +190,9 @@ def _chapter_commands(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("--force", action="store_true", help="execute even what is up to date")
     one.add_argument("--dirty", action="store_true",
                      help="publish with uncommitted changes, or outside git")
+    one.add_argument("--attest", action="store_true",
+                     help="execute nothing at the profile: show at smoke that today's library "
+                          "gives the numbers of the one that made the page, and note it there")
     one.add_argument("--force-smoke", action="store_true",
                      help="publish a smoke run, whose numbers are not comparable")
     _device(one)

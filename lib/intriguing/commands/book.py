@@ -227,9 +227,11 @@ def _say_pending(plan: Any, how: Any) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
-    from intriguing.book.run import publish
+    from intriguing.book.run import attest, publish
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
+    if options.attest:
+        return _each(settings, lambda one: attest.attest(one, say))
     return _each(settings, lambda one: publish.publish(
         one, force=options.force, stream=sys.stderr, device=options.device,
         seat=lambda: slots.job(device=options.device, say=say)))
