@@ -24,10 +24,11 @@ book: $(STAMP)
 published: $(STAMP)
 	@$(BIN)/intriguing build
 
-# pytest comes last, so that its closing line is the last thing seen.
+# pytest comes last, so that its closing line is the last thing seen.  Its tests are shared out among
+# the cores: whoever has nothing left takes from the others.
 test: $(STAMP) $(PEERS) lint
 	$(BIN)/intriguing check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 # Every chapter on a pretended GPU: the device is another one, the numbers are the same.  Minutes.
 test-device: $(STAMP)

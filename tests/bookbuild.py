@@ -1,6 +1,10 @@
-"""Builds that several test files look at, made once a session by the book's own command."""
+"""Builds that several test files look at, made once a session by the book's own command.
 
-import functools
+The tests of a session may be shared out among several processes (pytest-xdist); what one of them
+has made is there for all.
+"""
+
+import json
 import os
 import subprocess
 import sys
@@ -8,8 +12,10 @@ import time
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[1]
+shared = Path()  # the session's folder, which `conftest` sets
 
 
 def command(*words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -42,22 +48,45 @@ def published_names() -> list[str]:
     return sorted(path.stem for path in (ROOT / "book" / "chapters").glob("*.ipynb"))
 
 
-@functools.cache
-def run_chapter(name: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Execute one chapter at smoke; return the finished command and its seconds."""
-    start = time.monotonic()
-    done = command("run", name, "--profile", "smoke", "--device", "cpu")
-    return done, time.monotonic() - start
+def _once(
+    name: str, *words: str, wait: bool = True
+) -> tuple[subprocess.CompletedProcess[str], float] | None:
+    """Run `intriguing WORDS...` once a session; return the finished command and its seconds.
+
+    None if another process runs it just now and `wait` is False.
+    """
+    file = shared / f"{name}.json"
+    try:
+        with FileLock(file.with_suffix(".lock"), timeout=-1 if wait else 0):
+            if not file.is_file():
+                start = time.monotonic()
+                done = command(*words)
+                told = [done.args, done.returncode, done.stdout, done.stderr]
+                file.write_text(json.dumps([told, time.monotonic() - start]), encoding="utf-8")
+    except Timeout:
+        return None
+    told, seconds = json.loads(file.read_text(encoding="utf-8"))
+    return subprocess.CompletedProcess(*told), seconds
 
 
-@functools.cache
+def run_chapter(
+    name: str, wait: bool = True
+) -> tuple[subprocess.CompletedProcess[str], float] | None:
+    """Execute one chapter at smoke, as `_once`."""
+    return _once(f"run-{name}", "run", name, "--profile", "smoke", "--device", "cpu", wait=wait)
+
+
 def build(profile: str | None) -> subprocess.CompletedProcess[str]:
-    """Build the HTML of a profile (None: of what is published).  Smoke runs its chapters first."""
+    """Build the HTML of a profile (None: of what is published).  Smoke runs its chapters first.
+
+    From the last: a process that comes from the first meets this one midway.
+    """
     if profile is None:
-        return command("build")
-    for name in chapter_names():
-        run_chapter(name)
-    return command("build", "--profile", profile)
+        return _once("build", "build")[0]
+    for wait in (False, True):
+        for name in reversed(chapter_names()):
+            run_chapter(name, wait)
+    return _once(f"build-{profile}", "build", "--profile", profile)[0]
 
 
 def html_dir(profile: str | None) -> Path:

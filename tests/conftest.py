@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bookbuild
 import nbformat
 import pytest
 import yaml
@@ -50,6 +51,15 @@ def _is_local(address: Any) -> bool:
         return host in ("localhost", "") or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Tell `bookbuild` the folder that all processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    bookbuild.shared = base.parent if hasattr(request.config, "workerinput") else base
 
 
 @pytest.fixture(autouse=True)

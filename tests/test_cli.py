@@ -13,6 +13,7 @@ import intriguing
 from intriguing.book.run import publish, runner
 from intriguing.chapters import shelves
 from intriguing.cli import main
+from intriguing.commands import help, parser
 from intriguing.commands.common import check_device
 from intriguing.errors import UserError
 from intriguing.records import provenance
@@ -220,6 +221,19 @@ def test_help_and_misuse_import_nothing_heavy(book):
     for arguments in (["--help"], ["run", "--help"], ["run", "01-frist"], ["nonsense"],
                       ["run", "01-first", "-p", "eps", "x"]):
         assert command(*arguments, code=probe)[1].splitlines()[-1] == " []", arguments
+
+
+def test_the_help_of_the_whole_needs_no_parser_and_names_every_command():
+    probe = ("from intriguing.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+             "print([m for m in ('argparse', 'filelock', 'yaml') if m in sys.modules])")
+    lines = command(code=probe)[1].splitlines()
+    assert lines[-1] == "[]"
+    assert set(parser._ADD) == set(help.SUMMARIES)
+    for name, summary in help.SUMMARIES.items():
+        assert any(line.split() == [name, *summary.split()] for line in lines), name
+    for name, actions in help.ACTIONS.items():
+        made = parser._parser([name])[1]
+        assert set(made) == {name, *(f"{name} {action}" for action in actions)}
 
 
 def test_every_command_has_help(capsys):

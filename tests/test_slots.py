@@ -18,7 +18,7 @@ LIB = str(Path(intriguing.__file__).resolve().parents[1])
 JOB = """
 import sys
 from pathlib import Path
-from intriguing import slots
+from intriguing.machine import slots
 
 def say(line):
     print(line, flush=True)
@@ -85,7 +85,7 @@ def test_no_gpu_is_ever_held_twice(tmp_path):
     program = """
 import os, sys, time
 from pathlib import Path
-from intriguing import slots
+from intriguing.machine import slots
 slots.POLL = 0.01
 folder = Path(sys.argv[1])
 (folder / f"ready-{os.getpid()}").touch()

@@ -4,6 +4,7 @@ Changes are made in a copy of the book whose chapters have been run at smoke; Sn
 says what it would do.  Kills, interrupts and a full disk happen to small books for real.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -20,9 +21,9 @@ from conftest import TinyBook, until
 from filelock import FileLock
 
 from intriguing import chapters
-from intriguing.book.build import driver, workflow
+from intriguing.book.build import driver, settled, workflow
 from intriguing.book.run import receipts
-from intriguing.chapters import fingerprint, networks, shelves
+from intriguing.chapters import fingerprint, networks, outline, shelves
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
@@ -35,7 +36,7 @@ LIBRARY = str(ROOT / "lib")
 @pytest.fixture(scope="module")
 def built() -> None:
     """The smoke book, up to date."""
-    done = bookbuild.command("build", "--profile", "smoke", timeout=1800)
+    done = bookbuild.build("smoke")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -51,7 +52,7 @@ def copy(built: None, tmp_path: Path) -> Path:
         elif path.name in ("book", "data", "lib", "notebooks", "workflow"):
             shutil.copytree(path, book / path.name, ignore=ignored)
     smoke = ROOT / "_build" / "smoke"
-    for part in (".snakemake", "book", "receipts"):
+    for part in (".snakemake", "book", "networks", "receipts"):
         shutil.copytree(smoke / part, book / "_build" / "smoke" / part)
     shutil.copy2(smoke / workflow.RENDERED, book / "_build" / "smoke")
     (book / "_build" / "smoke" / "html").mkdir()
@@ -95,8 +96,8 @@ slow = pytest.mark.slow
 
 
 def test_planning_imports_neither_torch_nor_jupyter() -> None:
-    program = ("import sys, intriguing.cli\n"
-               "from intriguing.book.build import driver, workflow as w\n"
+    program = ("import sys, intriguing.cli, intriguing.book.build.driver\n"
+               "import intriguing.book.build.workflow as w\n"
                "w.plan('smoke').settings\n"
                "print(*{'torch', 'nbformat', 'papermill', 'snakemake'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
@@ -105,16 +106,54 @@ def test_planning_imports_neither_torch_nor_jupyter() -> None:
 
 
 @slow
-def test_an_idle_build_writes_nothing(copy: Path) -> None:
+def test_an_idle_build_writes_nothing_and_asks_snakemake_once(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def saved() -> dict[str, int]:
         folder = copy / "_build" / "smoke"
         return {str(path): path.stat().st_mtime_ns for part in ("book", "receipts", "html", "logs")
                 for path in (folder / part).rglob("*") if path.is_file()}
 
-    before = saved()
-    done = run(copy)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert saved() == before and len(before) > 2 * len(chapters.names())
+    before, log = saved(), copy / "_build" / "smoke" / "workflow.log"
+    for _ in range(2):
+        done = run(copy)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert saved() == before and len(before) > 2 * len(chapters.names())
+        assert "Nothing to be done" in log.read_text(encoding="utf-8")
+        snakemake = log.stat().st_mtime_ns
+    monkeypatch.setenv("INTRIGUING_ROOT", str(copy))
+    assert settled.settled(workflow.plan("smoke"))
+    assert run(copy).returncode == 0
+    assert log.stat().st_mtime_ns == snakemake, "Snakemake was asked though all is as it left it"
+    _disturb(copy)
+
+
+def _disturb(book: Path) -> None:
+    """Change a settled book in every way that Snakemake might have to know of, and back."""
+    smoke, name = book / "_build" / "smoke", chapters.names()[0]
+    receipt = next((smoke / "receipts").glob(f"{name}.*"))
+    for path in (receipt, smoke / "rendered", smoke / "html" / "index.html", book / "_config.yml",
+                 book / "Snakefile", book / "book" / "index.md", book / "data" / "sources.toml",
+                 book / "notebooks" / f"{name}.ipynb", book / "notebooks" / "profiles" / "cpu.yml",
+                 book / "workflow" / "profiles" / "default" / "config.yaml"):
+        stat, kept = path.stat(), path.with_name("kept")
+        os.utime(path)
+        assert not settled.settled(workflow.plan("smoke")), f"{path} was touched"
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        path.rename(kept)
+        with contextlib.suppress(UserError):  # some files no plan can do without
+            assert not settled.settled(workflow.plan("smoke")), f"{path} is gone"
+        kept.rename(path)
+        assert settled.settled(workflow.plan("smoke")), path
+    new = book / "book" / "new.md"
+    new.touch()
+    assert not settled.settled(workflow.plan("smoke")), "there is a new page"
+    new.unlink()
+    change(book / "notebooks" / "profiles" / "smoke.yml", "cnn_seeds: [0]", "cnn_seeds: [77]")
+    assert not settled.settled(workflow.plan("smoke")), "there is another network"
+    change(book / "notebooks" / "profiles" / "smoke.yml", "cnn_seeds: [77]", "cnn_seeds: [0]")
+    (smoke / settled.FILE).write_text("{", encoding="utf-8")
+    assert not settled.settled(workflow.plan("smoke")), "what was written down is damaged"
 
 
 @slow
@@ -458,6 +497,77 @@ def test_networks_are_read_from_their_cell_alone(tiny_book: TinyBook) -> None:
 def test_a_networks_cell_that_needs_more_is_told(tiny_book: TinyBook) -> None:
     with pytest.raises(UserError, match="01-one raised NameError.*nothing else"):
         networks.declared(settings(tiny_book, "specs = [torch.nn.Linear(1, 1)]"))
+
+
+@pytest.fixture
+def remembering(tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch) -> TinyBook:
+    """A tiny book with the digits and one chapter, whose networks cell counts its executions."""
+    monkeypatch.setattr(outline, "_library", lambda: ("this library", 0.0))  # saved long ago
+    (tiny_book.root / "data").mkdir()
+    for name in ("sources.toml", "mnist-5k.npz"):
+        shutil.copy2(ROOT / "data" / name, tiny_book.root / "data")
+    return tiny_book
+
+
+def counting(book: TinyBook, *lines: str, **profile: object) -> chapters.Settings:
+    """Return the settings of a chapter whose networks cell leaves a mark whenever it is run."""
+    mark = f"open(r'{book.root}/runs', 'a').write('x')"
+    return settings(book, "\n".join((mark, *lines)), **profile)
+
+
+def executed(book: TinyBook) -> int:
+    """Return how often networks cells were run; looking at the networks may run them twice."""
+    file = book.root / "runs"
+    count = len(file.read_text()) if file.is_file() else 0
+    file.unlink(missing_ok=True)
+    return count
+
+
+def test_networks_are_remembered_as_their_cells_declare_them(
+    remembering: TinyBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = ("specs = [zoo.szegedy('AE400-10', 'mnist-5k'), "
+            "zoo.szegedy('FC10(1)', 'mnist-5k', split='train[:50%]@0', seed=n_images)]")
+    one = counting(remembering, code)
+    found, specs = outline.outline(one), networks.declared(one)
+    assert [(each.key, each.label) for each in found if each.declared] == [
+        (spec.key, spec.label) for spec in specs]
+    assert [each.key for each in found] == [spec.key for spec in networks.with_bases(specs)]
+    assert found[1].below == (found[0].key,) and not found[0].below and not found[0].declared
+    executed(remembering)
+    assert outline.outline(one) == found and not executed(remembering)
+    # whatever decides the outcome makes the cells be asked again
+    file = remembering.root / "_build" / "smoke" / "networks" / "01-one.json"
+    good = file.read_text(encoding="utf-8")
+    for text in ("", "{}", "[]", good[:-9], good.replace("seed 3", "seed 4"), "\0"):
+        file.write_text(text, encoding="utf-8")
+        assert outline.outline(one) == found and executed(remembering), text[:20]
+        assert outline.outline(one) == found and not executed(remembering), "remembered anew"
+    digits = remembering.root / "data" / "mnist-5k.npz"
+    os.utime(digits)
+    assert outline.outline(one) == found and executed(remembering)
+    assert outline.outline(counting(remembering, code, n_images=5)) != found
+    assert executed(remembering)
+    assert outline.outline(counting(remembering, code, "more = zoo.szegedy('FC10(1)', 'mnist-5k')"))
+    assert executed(remembering)
+    with monkeypatch.context() as patch:
+        patch.setattr(outline, "_library", lambda: ("another library", 0.0))
+        assert outline.outline(one) and executed(remembering)
+
+
+def test_networks_are_not_remembered_where_that_would_be_rash(
+    remembering: TinyBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = counting(remembering, "net = zoo.szegedy('FC10(1)', 'mnist-5k')")
+    monkeypatch.setattr(outline, "_library", lambda: ("saved just now", time.time()))
+    for _ in range(2):
+        assert outline.outline(one) and executed(remembering)
+    monkeypatch.setattr(outline, "_library", lambda: ("this library", 0.0))
+    other = chapters.resolve(one.chapter, "smoke", {"n_images": 9})
+    own = counting(remembering, f"net = zoo.szegedy('FC10(1)', r'{ROOT}/data/mnist-5k.npz')")
+    for asked in (other, own, own):
+        assert outline.outline(asked) and executed(remembering)
+    assert outline.outline(counting(remembering, "nets = []")) == () and executed(remembering)
 
 
 def test_a_network_that_is_not_declared_ends_the_run(

@@ -1,6 +1,5 @@
 """Errors that are meant for the person at the keyboard, not for a debugger."""
 
-import difflib
 from collections.abc import Iterable
 
 MOST = 20  # valid names that a message lists
@@ -28,6 +27,8 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
     str : ``"did you mean a or b?"`` when something is close, else ``"valid names: a, b, c"``
         (the first MOST of them), else ``"there are none"``.
     """
+    import difflib  # slow to import, and most commands misspell nothing
+
     names = sorted({str(v) for v in valid})
     folded = {v.casefold(): v for v in names}
     close = difflib.get_close_matches(str(name).casefold(), folded, n=limit, cutoff=0.6)

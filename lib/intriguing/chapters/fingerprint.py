@@ -6,6 +6,7 @@ JSON of the file, or nbformat's nodes); nothing here imports Jupyter or torch, o
 
 import ast
 import copy
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,10 +72,16 @@ def _parse(text: str) -> ast.Module | str:
 
 def code_hash(nb: Mapping[str, Any]) -> str:
     """Return the hash of a notebook's code: all cells, of the parameters cell only the names."""
+    return _code_hash(tuple((source_of(cell), PARAMETERS in tags_of(cell))
+                            for cell in code_cells(nb)))
+
+
+@functools.lru_cache(maxsize=128)  # a page that is fresh has the code of its source
+def _code_hash(cells: tuple[tuple[str, bool], ...]) -> str:
+    """Return the hash of cells, given as (text, whether it is the parameters cell)."""
     parts = []
-    for cell in code_cells(nb):
-        text = source_of(cell)
-        if PARAMETERS in tags_of(cell):
+    for text, parameters in cells:
+        if parameters:
             parts.append("parameters:" + ",".join(sorted(_assigned(text))))
         elif text.strip():
             tree = _parse(text)
@@ -184,7 +191,9 @@ def carry_prose(published_nb: Mapping[str, Any], source_nb: Mapping[str, Any]) -
     """
     if code_hash(published_nb) != code_hash(source_nb):
         raise ValueError("the code changed since the page was made: execute the chapter again")
-    result = copy.deepcopy(published_nb)
+    result = copy.copy(published_nb)
+    for key in result.keys() - {"cells"}:
+        result[key] = copy.deepcopy(result[key])
     outputs = iter(c for c in code_cells(published_nb) if source_of(c).strip())
     injected = [c for c in published_nb["cells"] if INJECTED in tags_of(c)]
     cells = []

@@ -9,6 +9,7 @@ names when the library runs, so no import leads to them; a caller adds those tha
 import ast
 import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,10 @@ def file_of(module: str, base: Path) -> Path | None:
     head, *rest = module.split(".")
     if head != PACKAGE:
         return None
-    stem = base.joinpath(*rest)
-    for file in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
-        if file.is_file() and (rest or file.name == "__init__.py"):
-            return file
+    stem = os.path.join(base, *rest)  # as text: this is asked for every name that is used
+    for file in (os.path.join(stem, "__init__.py"), *([f"{stem}.py"] if rest else ())):
+        if os.path.isfile(file):
+            return Path(file)
     return None
 
 
@@ -206,15 +207,17 @@ def tree_text(node: Any) -> str:
     `ast.dump` differs between versions.
     """
     if isinstance(node, ast.AST):
-        parts = []
-        for name, value in ast.iter_fields(node):
-            if value is None and isinstance(node, ast.Constant):
-                parts.append("value=None")
-            elif value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+        parts, constant = [], isinstance(node, ast.Constant)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None:
+                if constant:
+                    parts.append("value=None")
+            elif value != [] and name not in ("ctx", "kind", "type_comment"):
                 parts.append(f"{name}={tree_text(value)}")
         return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
-        return f"[{','.join(tree_text(item) for item in node)}]"
+        return f"[{','.join(map(tree_text, node))}]"
     return repr(node)
 
 

@@ -5,9 +5,7 @@ can execute them alone, before the chapter runs, and train what is missing in pa
 run the zoo holds the notebook to them: see `zoo.get`.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intriguing.chapters import shelves
@@ -75,29 +73,3 @@ def _specs(values: Iterable[Any]) -> Iterator["Spec"]:
             yield from _specs(value.values())
         elif isinstance(value, list | tuple | set | frozenset):
             yield from _specs(value)
-
-
-def families(specs: Iterable["Spec"]) -> list[str]:
-    """Return the modules of the architectures of networks, which no import leads to, sorted."""
-    from intriguing import models
-
-    return sorted({models.family(spec.architecture).__name__ for spec in specs})
-
-
-def made_from(settings: Settings) -> dict[str, Any]:
-    """Return what a chapter's networks have to do with its page: their keys, and architectures."""
-    specs = declared(settings)
-    return {"networks": sorted(spec.key for spec in specs), "families": families(specs)}
-
-
-def write(settings: Settings, path: Path) -> None:
-    """Write what the zoo is to allow the chapter's run.
-
-    At smoke a network that is not declared ends the run; elsewhere, where a run can be hours old by
-    then, it is a warning.
-    """
-    specs = declared(settings)
-    allowed = [spec.key for spec in with_bases(specs)] if specs else []
-    content = {"chapter": settings.chapter.name, "keys": allowed,
-               "strict": settings.profile == "smoke"}
-    path.write_text(json.dumps(content), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""What the `intriguing` command does, one function a subcommand; `cli` has the parser."""
+"""What the `intriguing` command does, one function a subcommand; `parser` says which there are."""

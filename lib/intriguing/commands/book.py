@@ -19,7 +19,6 @@ from intriguing.commands.common import (
     working,
 )
 from intriguing.errors import UserError
-from intriguing.machine import slots
 
 
 def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] = ()) -> list:
@@ -92,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options, options.parameter)
     from intriguing.book.run import receipts, runner
     from intriguing.chapters import shelves
+    from intriguing.machine import slots
 
     shelf = shelves.built(options.profile)
 
@@ -228,6 +228,7 @@ def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
     from intriguing.book.run import attest, publish
+    from intriguing.machine import slots
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
     if options.attest:

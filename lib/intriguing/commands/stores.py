@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from intriguing.commands.common import FAILED, RIGHT, check_device, complain, say, table, working
 from intriguing.errors import UserError, nearest
-from intriguing.machine import slots
 
 
 def zoo_list(options: argparse.Namespace) -> int:
@@ -53,6 +52,8 @@ def zoo_remove(options: argparse.Namespace) -> int:
 
 def zoo_train(options: argparse.Namespace) -> int:
     """Train the named networks, where they are missing."""
+    from intriguing.machine import slots
+
     with slots.job(options.gpu_memory, device=options.device, say=say):  # before torch is there
         return _train(options)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intriguing import vision
+from intriguing import paths, vision
 from intriguing.data import archives, arrays, cache, catalog
 from intriguing.data.arrays import Decoded
 from intriguing.errors import UserError, nearest
@@ -128,6 +128,21 @@ def count(name: str, split: str, n: int | None = None) -> int:
     if cut is not None:
         start, stop = _ends(cut, stop, f"{name} ({split})")
     return stop - start
+
+
+def places(name: str, split: str) -> list[Path] | None:
+    """Return the files that `load` may read of a known set's split, whether or not they are there.
+
+    All folders that are searched count, since one that comes to hold the set takes precedence.
+    None for a path of your own.
+    """
+    source = None if _looks_like_path(name) else catalog.sources().get(name)
+    if source is None:
+        return None
+    names = [source.file] if source.file else []
+    if source.torchvision:
+        names += map(str, vision.all_files(source.torchvision, Path()))
+    return [(folder / each).absolute() for folder in paths.data_dirs() for each in names]
 
 
 def _parse_part(split: str) -> tuple[str, tuple[str, str, int] | None]:

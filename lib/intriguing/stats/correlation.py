@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from intriguing.stats.interval import Interval, check_level, vector_of
 
@@ -25,10 +25,11 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         raise ValueError("the rank correlation of a constant vector does not exist")
     check_level(level)
-    n, rho = first.size, float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1])
+    ranks = [scipy.stats.rankdata(vector) for vector in (first, second)]
+    n, rho = first.size, float(np.corrcoef(*ranks)[0, 1])
     rho = max(-1.0, min(1.0, rho))
     finest = 1 - 6 / (n * (n * n - 1))  # a perfect order is known to one swap of neighbours only
     z = math.atanh(max(-finest, min(finest, rho)))
-    half = float(special.ndtri((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
+    half = float(scipy.special.ndtri((1 + level) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
     low, high = min(rho, math.tanh(z - half)), max(rho, math.tanh(z + half))
     return Interval(rho, low, high, n, "Bonett-Wright", level)

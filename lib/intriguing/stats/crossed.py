@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from intriguing.stats.interval import Interval, check_level
 from intriguing.stats.proportions import wilson, wilson_ends
@@ -80,7 +80,7 @@ def _crossed_half_width(influence: np.ndarray, level: float) -> float:
         return 0.0
     parts = ((ms_seed, s - 1), (ms_image, n - 1), (ms_rest, (s - 1) * (n - 1)))
     freedom = max(total**2 / sum(ms**2 / df for ms, df in parts), 1.0)
-    return float(special.stdtrit(freedom, (1 + level) / 2) * math.sqrt(total / (s * n)))
+    return float(scipy.special.stdtrit(freedom, (1 + level) / 2) * math.sqrt(total / (s * n)))
 
 
 def crossed_proportion(flags: ArrayLike, level: float = 0.95) -> Interval:
@@ -106,7 +106,7 @@ def crossed_proportion(flags: ArrayLike, level: float = 0.95) -> Interval:
     p, n = crossed.value, crossed.n
     if len(matrix) == 1:
         return wilson(round(p * n), n, level)
-    z = float(special.ndtri((1 + level) / 2))
+    z = float(scipy.special.ndtri((1 + level) / 2))
     half = (crossed.high - crossed.low) / 2
     images = int((~np.isnan(matrix)).any(0).sum())
     effective = min(n, p * (1 - p) * (z / half) ** 2) if 0 < p < 1 and half > 0 else images

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from intriguing.stats.interval import Interval, check_level
 
@@ -83,4 +83,4 @@ def _half_width(draws: np.ndarray, each: np.ndarray, n_images: int, level: float
     if total == 0:
         return 0.0
     freedom = max(total**2 / sum(var**2 / df for var, df in parts), 1.0)
-    return float(special.stdtrit(freedom, (1 + level) / 2) * math.sqrt(total))
+    return float(scipy.special.stdtrit(freedom, (1 + level) / 2) * math.sqrt(total))

@@ -13,8 +13,8 @@ that of what is left when both are regressed on the controls, in the same sense 
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from intriguing.errors import nearest
 from intriguing.stats.interval import Interval
@@ -76,7 +76,7 @@ def rank(values: ArrayLike) -> np.ndarray:
     `panel_correlation` of ranks within images is, without ties, the mean of Spearman's rho over
     images.
     """
-    return stats.rankdata(np.asarray(values, dtype=np.float64), axis=-1)
+    return scipy.stats.rankdata(np.asarray(values, dtype=np.float64), axis=-1)
 
 
 def _point(data: np.ndarray):

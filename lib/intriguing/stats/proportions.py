@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from intriguing.stats.interval import Interval, check_level, vector_of
 
@@ -26,7 +26,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
 def wilson_ends(p: float, n: float, level: float) -> tuple[float, float]:
     """Return the ends of Wilson's interval; `n` may be an effective number of trials."""
-    z = float(special.ndtri((1 + level) / 2))
+    z = float(scipy.special.ndtri((1 + level) / 2))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
@@ -57,7 +57,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
         raise ValueError("a and b must hold success flags: 0 or 1")
     only_a, only_b = int((first > second).sum()), int((second > first).sum())
-    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    p = min(1.0, 2 * float(scipy.special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(only_a, only_b, first.size, p)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import scipy  # imports its parts, here `special`, when they are first used
 from numpy.typing import ArrayLike
-from scipy import special  # scipy.stats has the same and takes a second to import
 
 from intriguing.stats.interval import Interval, check_level, vector_of
 
@@ -37,10 +37,10 @@ def bounds(draws: np.ndarray, value: float, jackknife: np.ndarray | None, level:
         gap = jackknife.mean() - jackknife  # (n,)
         spread = (gap**2).sum()
         if 0 < below < 1 and spread > 0:
-            z0 = special.ndtri(below)
+            z0 = scipy.special.ndtri(below)
             acceleration = (gap**3).sum() / (6 * spread**1.5)
-            shifted = z0 + special.ndtri(tails)
-            tails = special.ndtr(z0 + shifted / (1 - acceleration * shifted))
+            shifted = z0 + scipy.special.ndtri(tails)
+            tails = scipy.special.ndtr(z0 + shifted / (1 - acceleration * shifted))
     low, high = np.quantile(draws, tails)
     # a skewed sample can leave the estimate outside its own percentiles; never print that
     return min(float(low), value), max(float(high), value)
@@ -66,7 +66,8 @@ def _mean_t(vector, index, count, level) -> tuple[float, float]:
     sizes = np.bincount(index, minlength=count)
     mean = vector.mean()
     influence = (sums - mean * sizes) * count / vector.size  # (C,), mean zero
-    half = special.stdtrit(count - 1, (1 + level) / 2) * influence.std(ddof=1) / math.sqrt(count)
+    error = influence.std(ddof=1) / math.sqrt(count)
+    half = scipy.special.stdtrit(count - 1, (1 + level) / 2) * error
     return float(mean - half), float(mean + half)
 
 

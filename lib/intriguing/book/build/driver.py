@@ -23,7 +23,7 @@ import yaml
 from intriguing.machine import environment, gpus
 from intriguing import paths
 from intriguing.book.run import child, kernel, receipts
-from intriguing.book.build import slurm, sources, workflow
+from intriguing.book.build import settled, slurm, sources, workflow
 from intriguing.errors import UserError
 
 _RULE = re.compile(r"(?:local)?rule (\w+):")
@@ -101,6 +101,9 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
             slurm.require()
             slurm.wait_for_survivors(plan.profile, plan.folder, say)
         _sweep(plan)
+        if how.target == "all" and settled.settled(plan):
+            return []
+        settled.forget(plan)
     finally:
         lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
     began, log, saved = time.time(), plan.folder / "workflow.log", sources.saved()
@@ -108,6 +111,8 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
         status = _run(_command(plan, how), plan.folder, _environment(how), file)
     if status == 0:
+        if how.target == "all" and sources.saved() == saved:
+            settled.remember(plan)
         return []
     changed = ["the book or the library was saved during the build, which no longer fits them"]
     return (changed if sources.saved() != saved else []) + _failures(plan, began, log)

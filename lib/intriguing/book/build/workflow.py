@@ -13,7 +13,7 @@ from typing import Any
 
 from intriguing import paths
 from intriguing import chapters
-from intriguing.chapters import fingerprint, networks, shelves
+from intriguing.chapters import fingerprint, outline, shelves
 from intriguing.book.run import receipts
 from intriguing.book.build import sources
 
@@ -43,17 +43,17 @@ class Plan:
         return Path(os.path.relpath(path, os.path.realpath(self.folder))).as_posix()
 
     @cached_property
-    def _declared(self) -> dict[str, tuple]:
-        """{chapter: specs it declares}."""
-        return {one.chapter.name: networks.declared(one) for one in self.settings}
+    def _needed(self) -> dict[str, tuple[outline.Network, ...]]:
+        """{chapter: networks it needs}."""
+        return {one.chapter.name: outline.outline(one) for one in self.settings}
 
     @cached_property
-    def _known(self) -> dict[str, tuple]:
-        """{key: (spec, the first chapter that needs it)}, bases included."""
-        known: dict[str, tuple] = {}
-        for name, specs in self._declared.items():
-            for spec in networks.with_bases(specs) if specs else ():
-                known.setdefault(spec.key, (spec, name))
+    def _known(self) -> dict[str, tuple[outline.Network, str]]:
+        """{key: (network, the first chapter that needs it)}, bases included."""
+        known: dict[str, tuple[outline.Network, str]] = {}
+        for name, needed in self._needed.items():
+            for one in needed:
+                known.setdefault(one.key, (one, name))
         return known
 
     def check(self) -> None:
@@ -91,13 +91,11 @@ class Plan:
 
     def networks(self, chapter: str) -> list[str]:
         """Return the files of the networks that a chapter declares."""
-        return [self.network(spec.key) for spec in self._declared[chapter]]
+        return [self.network(one.key) for one in self._needed[chapter] if one.declared]
 
     def bases(self, key: str) -> list[str]:
         """Return the files of the networks that one is built on."""
-        from intriguing import zoo
-
-        return [self.network(spec.key) for spec in zoo.parents(self._known[key][0]).values()]
+        return [self.network(below) for below in self._known[key][0].below]
 
     @property
     def all_networks(self) -> list[str]:
@@ -113,7 +111,7 @@ class Plan:
         one = next(one for one in self.settings if one.chapter.name == chapter)
         notebook = shelves.load(one.chapter.source)
         profile = paths.profiles_dir() / f"{self.profile}.yml"
-        families = networks.families(self._declared[chapter])
+        families = outline.families(self._needed[chapter])
         modules = fingerprint.module_files(notebook, families)
         return [self._relative(path) for path in (one.chapter.source, profile, *modules)]
 

@@ -66,7 +66,9 @@ def numbers_from_records(house: House) -> Iterator[Problem]:
             described = cell.get("metadata", {}).get("mystnb", {})
             captions = [str((described.get(part) or {}).get(key) or "")
                         for part, key in (("figure", "caption"), ("image", "alt"))]
-            for text in (*prose.templates(source_of(cell)), *captions):
+            text = source_of(cell)
+            templates = prose.templates(text) if "markdown" in text else ()
+            for text in (*templates, *captions):
                 for _, number in prose.typed(text, known[name]):
                     what = f"the number {number!r} {remedy}"
                     yield Problem("error", source(name, cell_number), what)

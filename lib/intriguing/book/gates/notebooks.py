@@ -138,7 +138,8 @@ def fresh(house: House) -> Iterator[Problem]:
             yield Problem("warning", page(name), f"stale: no profile {made.get('profile')} for it")
             continue
         try:
-            now = chapters.resolve(house.chapters[name], made["profile"]).parameters
+            now = chapters.resolve(house.chapters[name], made["profile"],
+                                   scales=house.profiles[made["profile"]]).parameters
         except UserError:  # profiles_fit says why
             continue
         state = fingerprint.state(nb, house.sources[name], now)

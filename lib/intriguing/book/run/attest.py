@@ -22,7 +22,7 @@ from typing import Any
 from intriguing import paths
 from intriguing.book import pages
 from intriguing.book.run import child, kernel
-from intriguing.chapters import Settings, fingerprint, networks, shelves
+from intriguing.chapters import Settings, fingerprint, outline, shelves
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -61,10 +61,10 @@ def attest(settings: Settings, say: Callable[[str], None]) -> str:
             heads.append(_smoke(name, root, commit))
     counted = compare(*heads)
     page, source = state.page, shelves.load(settings.chapter.source)
-    made = networks.made_from(settings)
+    families = outline.families(outline.outline(settings))
     page.metadata["intriguing"] |= {
-        "families": made["families"],
-        "modules": fingerprint.module_hashes(source, families=made["families"]),
+        "families": families,
+        "modules": fingerprint.module_hashes(source, families=families),
         "attested": {"commit": now, "on": datetime.now(UTC).date().isoformat(), **counted},
     }
     with kernel.uninterrupted():

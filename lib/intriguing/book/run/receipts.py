@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.chapters import Settings, fingerprint, networks, shelves
+from intriguing.chapters import Settings, fingerprint, outline, shelves
 from intriguing.errors import UserError
 
 LENGTH = 16  # hex digits of a fingerprint in a file name
@@ -26,12 +26,12 @@ def folder(profile: str) -> Path:
 
 def wanted(settings: Settings) -> str:
     """Return the fingerprint of the page that a run would make now."""
-    source, made = shelves.load(settings.chapter.source), networks.made_from(settings)
+    source, networks = shelves.load(settings.chapter.source), outline.outline(settings)
     return of({
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
-        "modules": fingerprint.module_hashes(source, families=made["families"]),
-        "networks": made["networks"],
+        "modules": fingerprint.module_hashes(source, families=outline.families(networks)),
+        "networks": outline.keys(networks),
     })
 
 
@@ -47,13 +47,19 @@ def present(chapter: str, profile: str) -> str:
 
     "" without a page of ours that can be read and has the results that it was made with.
     """
+    made = _made(chapter, profile)
+    return of(made) if made else ""
+
+
+def _made(chapter: str, profile: str) -> Mapping[str, Any]:
+    """Return what the page on the shelf remembers of its run; {} where `present` says ""."""
     shelf = shelves.built(profile)
     try:
         made = shelves.load(shelf.page(chapter))["metadata"].get("intriguing") or {}
     except UserError:
-        return ""
+        return {}
     there = all((shelf.results / chapter / name).exists() for name in made.get("results", ()))
-    return of(made) if made and there else ""
+    return made if there else {}
 
 
 def hold(settings: Settings) -> bool:
@@ -74,12 +80,12 @@ def write(chapter: str, profile: str) -> None:
     """Make the receipts of a chapter tell of its page as it is: one, or none without a page."""
     here = folder(profile)
     here.mkdir(parents=True, exist_ok=True)
-    digest = present(chapter, profile)
+    made = _made(chapter, profile)
+    digest = of(made) if made else ""
     for old in here.glob(f"{chapter}.*"):
         if old.name != name(chapter, digest):
             old.unlink(missing_ok=True)
     if digest:
-        made = shelves.load(shelves.built(profile).page(chapter))["metadata"]["intriguing"]
         text = json.dumps({"chapter": chapter, "started": made.get("started")}) + "\n"
         path = here / name(chapter, digest)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

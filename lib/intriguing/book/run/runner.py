@@ -22,7 +22,7 @@ import nbformat
 from intriguing import paths
 from intriguing.book.run import child, kernel, receipts
 from intriguing.book.run.progress import Progress, clock
-from intriguing.chapters import Settings, fingerprint, networks, shelves
+from intriguing.chapters import Settings, fingerprint, outline, shelves
 from intriguing.errors import UserError
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
@@ -74,9 +74,10 @@ def _run(
         results.mkdir()
         started = datetime.now(UTC)
         # as they are when the kernel imports them: what is saved during the run is not in it
-        made_from = networks.made_from(settings)
-        made_from["modules"] = fingerprint.module_hashes(source, families=made_from["families"])
-        networks.write(settings, work / NETWORKS)
+        needed = outline.allow(settings, work / NETWORKS)
+        families = outline.families(needed)
+        made_from = {"modules": fingerprint.module_hashes(source, families=families),
+                     "families": families, "networks": outline.keys(needed)}
         try:
             page = kernel.execute(
                 source, settings.injected, output=draft, folder=paths.notebooks_dir(),
