@@ -10,7 +10,7 @@ import ast
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,24 @@ def modules(
     also : modules that count as well, with what they use.
     """
     base = paths.package() if package is None else Path(package)
-    used = (use for tree in trees for use in _uses(tree, "", base))
-    todo = [*_settled(used, base), *((name, "") for name in also)]
+    read = functools.cache(lambda name: _read(name, base))  # for this call: files may change
+    todo = [(name, "") for name in also]
+    for tree in trees:
+        nodes = list(ast.walk(tree))
+        todo += _settled(_uses(nodes, list(_bound(nodes, "", base)), base), base, read)
     found: dict[str, Module] = {}
     while todo:
         name = todo.pop()[0]
         if name in found or file_of(name, base) is None:
             continue
-        found[name] = _read(name, base)
-        todo += _settled(found[name].uses, base)
+        found[name] = read(name)
+        todo += _settled(found[name].uses, base, read)
     return dict(sorted(found.items()))
 
 
-def _settled(uses: Iterable[Use], base: Path) -> Iterator[Use]:
+def _settled(
+    uses: Iterable[Use], base: Path, read: Callable[[str], Module]
+) -> Iterator[Use]:
     """Yield each use at the module that gives the name its meaning."""
     for module, name in uses:
         seen = set()
@@ -71,7 +76,7 @@ def _settled(uses: Iterable[Use], base: Path) -> Iterator[Use]:
             if name and file_of(inner, base) is not None:
                 module, name = inner, ""
                 continue
-            here = _read(module, base) if file_of(module, base) else None
+            here = read(module) if file_of(module, base) else None
             if here is None or not name or name in here.defines or name not in here.gathers:
                 break
             if here.file.name != "__init__.py":
@@ -103,10 +108,12 @@ def _read(name: str, base: Path) -> Module:
 def _parsed(name: str, file: Path, text: str, base: Path) -> Module:
     tree = ast.parse(text)
     here = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    uses = tuple(dict.fromkeys(_uses(tree, here, base)))
-    gathers = {alias: use for alias, use in _bound(tree, here, base) if use[0] != name}
+    nodes = list(ast.walk(tree))
+    bound = list(_bound(nodes, here, base))
+    uses = tuple(dict.fromkeys(_uses(nodes, bound, base)))
+    gathers = {alias: use for alias, use in bound if use[0] != name}
     defines = frozenset(_defined(tree))
-    tree = _without_docstrings(tree)
+    _drop_docstrings(nodes)
     tree.body = [node for node in tree.body if not _is_version(node)]
     return Module(file, digest(tree_text(tree)), uses, defines, gathers)
 
@@ -114,17 +121,17 @@ def _parsed(name: str, file: Path, text: str, base: Path) -> Module:
 # ---------------------------------------------------------------- what a tree uses
 
 
-def _bound(tree: ast.AST, here: str, base: Path) -> Iterator[tuple[str, Use]]:
-    """Yield (name in the tree, what it stands for) of the imports from the package.
+def _bound(nodes: Iterable[ast.AST], here: str, base: Path) -> Iterator[tuple[str, Use]]:
+    """Yield (name in a tree, what it stands for) of the imports from the package.
 
-    here : the package that the tree belongs to.
+    nodes : of the tree.  here : the package that it belongs to.
     """
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == PACKAGE:
-                    yield (alias.asname, (alias.name, "")) if alias.asname else (
-                        PACKAGE, (PACKAGE, ""))  # fmt: skip
+                    whole = alias.name if alias.asname else PACKAGE
+                    yield alias.asname or PACKAGE, (whole, "")
         elif isinstance(node, ast.ImportFrom):
             origin = node.module or ""
             if node.level:
@@ -138,22 +145,24 @@ def _bound(tree: ast.AST, here: str, base: Path) -> Iterator[tuple[str, Use]]:
                     yield alias.asname or alias.name, use
 
 
-def _uses(tree: ast.AST, here: str, base: Path) -> Iterator[Use]:
+def _uses(
+    nodes: Iterable[ast.AST], bound: Iterable[tuple[str, Use]], base: Path
+) -> Iterator[Use]:
     """Yield what a tree uses of the package: names of modules, or modules as a whole."""
-    bound = dict(_bound(tree, here, base))
-    roots = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    for _, (module, name) in _bound(tree, here, base):
+    for _, (module, name) in bound:
         if name or not _is_package(module, base):
             yield module, name
-    for node in ast.walk(tree):
+    names, inner = dict(bound), set()
+    for node in nodes:  # an outer attribute comes before those inside it
         if isinstance(node, ast.Import):  # it runs the module, whatever is used of it
             yield from ((one.name, "") for one in node.names if one.name.startswith(f"{PACKAGE}."))
-        if isinstance(node, ast.Attribute) and id(node) not in roots:
-            dotted = _dotted(node)
-            if dotted and dotted[0] in bound:
-                yield _followed(bound[dotted[0]], dotted[1:], base)
-        elif isinstance(node, ast.Name) and node.id in bound and id(node) not in roots:
-            module, name = bound[node.id]
+        elif isinstance(node, ast.Attribute):
+            inner.add(id(node.value))
+            dotted = [] if id(node) in inner else _dotted(node)
+            if dotted and dotted[0] in names:
+                yield _followed(names[dotted[0]], dotted[1:], base)
+        elif isinstance(node, ast.Name) and node.id in names and id(node) not in inner:
+            module, name = names[node.id]
             if not name and module != PACKAGE:  # the package is handed on as a whole
                 yield module, ""
 
@@ -221,16 +230,15 @@ def tree_text(node: Any) -> str:
     return repr(node)
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _drop_docstrings(nodes: Iterable[ast.AST]) -> None:
     """Remove the docstrings of a module and of everything in it."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(
                 first.value.value, str
             ):
                 node.body = node.body[1:]
-    return tree
 
 
 def _is_version(node: ast.stmt) -> bool:
