@@ -1,0 +1,56 @@
+"""Whether a build has anything to do, without a start of Snakemake, which takes seconds.
+
+A workflow that ended well is written down with all that Snakemake looked at: receipts, networks,
+the files that pages are made from, and their times.  As long as all of it stands as it stood then,
+Snakemake would find nothing to do again.  Whatever is new, gone or touched: Snakemake is asked.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from intriguing import paths
+from intriguing.book.build import sources, workflow
+
+FILE = "settled"  # below the profile's folder: there while the last workflow ended well
+
+
+def settled(plan: workflow.Plan) -> bool:
+    """Say whether everything is as the last workflow left it, which then ended well."""
+    try:
+        then = json.loads((plan.folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    now = _state(plan)
+    return now is not None and then == now
+
+
+def forget(plan: workflow.Plan) -> None:
+    """Take back what was written down: a workflow begins."""
+    (plan.folder / FILE).unlink(missing_ok=True)
+
+
+def remember(plan: workflow.Plan) -> None:
+    """Write down that a workflow ended well."""
+    state = _state(plan)
+    if state is not None:
+        (plan.folder / FILE).write_text(json.dumps(state), encoding="utf-8")
+
+
+def _state(plan: workflow.Plan) -> Any | None:
+    """Return what Snakemake would look at, as JSON reads it; None if something is not there."""
+    made = [*plan.receipts, workflow.RENDERED, workflow.PAGES]
+    how = (paths.root() / "workflow").rglob("*.yaml")
+    try:
+        return {
+            "made": [[name, _time(plan.folder / name)] for name in made],
+            "sources": sorted(map(list, sources.saved())),
+            "workflow": sorted([str(path), _time(path)] for path in how),
+            "networks": [[key, (plan.folder / plan.network(key)).is_file()] for key in plan.known],
+        }
+    except FileNotFoundError:
+        return None
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns
