@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from intriguing import attacks, records, stats
+from intriguing import attacks, paths, records, stats
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -38,6 +38,13 @@ PARAMETERS = {"profile": "cpu", "n_images": 1000, "eps": 8 / 255, "seeds": (0, 1
 def begin(**changed):
     return records.start(CHAPTER, profile="cpu", parameters={**PARAMETERS, **changed},
                          seeds=[0, 1], device="cpu")
+
+
+def write_source(root, *lines):
+    """Write the chapter's source with these lines in its parameters cell."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [],
+            "source": "\n".join(lines).splitlines(keepends=True)}
+    (root / f"notebooks/{CHAPTER}.ipynb").write_text(json.dumps({"cells": [cell]}))
 
 
 INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "label": "fc10 mnist seed 3",
@@ -94,12 +101,31 @@ def test_parameters_that_differ_from_the_profile_are_noticed(root, changed):
 
 
 def test_parameters_that_differ_from_the_default_are_noticed(root):
-    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [],
-            "source": ['profile = "smoke"\n', "n_images = 5\n", "tol: float = 1/3\n", "k = (1, 2)"]}
-    (root / f"notebooks/{CHAPTER}.ipynb").write_text(json.dumps({"cells": [cell]}))
+    write_source(root, 'profile = "smoke"', "n_images = 5", "tol: float = 1/3", "k = (1, 2)")
     assert begin(tol=1 / 3, k=(1, 2)).head["modified"] is False
     assert begin(tol=0.5, k=(1, 2)).head["modified"] is True
     assert begin(tol=1 / 3, k=(1, 3)).head["modified"] is True
+
+
+def test_lists_in_a_profile_are_compared_as_the_chapter_takes_them(root):
+    (root / "notebooks/profiles/cpu.yml").write_text(f"{CHAPTER}: {{radii: [1e-3, 8/255, 1]}}\n")
+    for cell in ("radii = [0.5]  # list of float, radii", 'other = 1  # int, not in the profile'):
+        write_source(root, 'profile = "smoke"  # str, the scale', cell)
+        assert begin(radii=[0.001, 8 / 255, 1.0]).head["modified"] is False
+        assert begin(radii=[0.001, 8 / 255, 2.0]).head["modified"] is True
+
+
+def test_a_source_that_cannot_be_read_vouches_for_nothing(root):
+    write_source(root, "profile = range(3)")
+    assert begin().head["modified"] is True
+    (root / f"notebooks/{CHAPTER}.ipynb").write_text("{")
+    assert begin().head["modified"] is True
+
+
+def test_no_published_run_counts_as_modified():
+    for file in paths.published_results_dir().glob("*/record.json"):
+        head, _ = records.load(file)
+        assert not provenance.modified(head["chapter"], head["profile"], head["parameters"])
 
 
 def test_an_unknown_profile_vouches_for_nothing(root):
