@@ -1,8 +1,11 @@
 """Records: contents, byte stability, atomic files, strict reading, text for pages."""
 
+import ast
 import json
 import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -49,6 +52,25 @@ def write_source(root, *lines):
 
 INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "label": "fc10 mnist seed 3",
         "base": None}
+
+
+def test_names_are_imported_when_asked_for_and_all_are_listed():
+    program = ("import sys, json\nfrom intriguing import records\nimport intriguing.chapters\n"
+               "light = [m for m in ('numpy', 'scipy', 'pandas', 'torch') if m in sys.modules]\n"
+               "seen = dir(records)\nfound = [getattr(records, name) for name in records.__all__]\n"
+               "print(json.dumps([light, sorted(set(records.__all__) - set(seen))]))")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stderr, done.stdout) == ("", "[[], []]\n")
+    text = Path(records.__file__).read_text()
+    for node in ast.walk(ast.parse(text)):  # what editors are told is what there is
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(records.__name__):
+            home = node.module.rpartition(".")[2]
+            assert records._HOMES[home] == tuple(alias.name for alias in node.names)
+    assert sorted(records.__all__) == sorted(n for names in records._HOMES.values() for n in names)
+    with pytest.raises(AttributeError, match="has no attribute 'begin'"):
+        _ = records.begin
+    with pytest.raises(ImportError, match="begin"):
+        exec("from intriguing.records import begin")
 
 
 def test_a_finished_run_reads_back(root):
