@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from intriguing import attacks, paths, records, stats
+from intriguing import attacks, chapters, paths, records, stats
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -97,6 +97,97 @@ def test_a_finished_run_reads_back(root):
     assert second.seeds == (7,) and second.low is None and not second.known
     assert second.paper is None and second.paper_tag == "M", "a remembered number is not stored"
     assert [p.name for p in folder.iterdir()] == ["record.json"], "no temporary file is left"
+
+
+CELL = ('profile = "smoke"  # str, the scale', "n_images = 5  # int, images", "eps = 8/255",
+        "seeds = [0]  # list of int, training seeds", "subset = None  # int or None",
+        'name = "a"  # str', "free = None")
+
+
+def opened(root, *, lines=CELL, drop=(), **changed):
+    """The run that the short form opens, and the namespace that it was given."""
+    write_source(root, *lines)
+    namespace = {"unrelated": object()}
+    exec("\n".join(lines), namespace)
+    namespace |= changed
+    for name in drop:
+        del namespace[name]
+    return records.start(CHAPTER, namespace), namespace
+
+
+def test_the_short_form_takes_everything_from_the_namespace(root):
+    run, _ = opened(root, profile="cpu", n_images=1000, seeds=[0, 1], device="cpu")
+    long = records.start(
+        CHAPTER, profile="cpu", seeds=[0, 1], device="cpu",
+        parameters={"profile": "cpu", "n_images": 1000, "eps": 8 / 255, "seeds": [0, 1],
+                    "subset": None, "name": "a", "free": None})
+    assert run.folder == long.folder
+    both = [{k: v for k, v in r.head.items() if k != "started"} for r in (run, long)]
+    assert both[0] == both[1] and both[0]["modified"] is False
+    assert run.head["device"].startswith("cpu ")
+
+
+def test_what_the_short_form_can_do_without(root):
+    run, namespace = opened(root, lines=CELL[:3], n_images=np.int64(7), eps=1)
+    assert run.head["seeds"] == [] and run.head["parameters"]["n_images"] == 7
+    assert namespace["eps"] == 1 and namespace["eps"] is not True, "numbers stay as they are"
+    assert records.start(CHAPTER, namespace, seeds=(3, 4), device="cpu").head["seeds"] == [3, 4]
+
+
+def test_text_is_read_as_the_command_line_reads_it_and_written_back(root):
+    run, namespace = opened(root, n_images=" 200", eps="4/255", seeds="[1, 2]", subset="null",
+                            name="7", free="[1]")
+    read = {"n_images": 200, "eps": 4 / 255, "seeds": [1, 2], "subset": None, "name": "7",
+            "free": "[1]"}
+    assert {name: namespace[name] for name in read} == read, "text where text is allowed stays"
+    assert run.head["parameters"] == {"profile": "smoke", **read} and run.head["seeds"] == [1, 2]
+    chapter = chapters.find(CHAPTER)
+    for name, text in (("eps", "1e-3"), ("seeds", "[5]"), ("n_images", "3")):
+        assert opened(root, **{name: text})[1][name] == chapters.parse_value(chapter, name, text)
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"seeds": "many"}, "seeds of .* takes list .*not 'many' .* -y 'seeds: .*`intriguing run -p s"),
+    ({"seeds": 1}, "seeds of .* takes list"), ({"eps": "[1]"}, "eps of .* takes float"),
+    ({"n_images": True}, "n_images of .* takes int"), ({"name": 3}, "name of .* takes str"),
+    ({"free": object()}, "free of .* plain literals")])
+def test_a_value_that_does_not_fit_is_named_and_nothing_is_written(root, changed, message):
+    write_source(root, *CELL)
+    namespace = {}
+    exec("\n".join(CELL), namespace)
+    namespace |= {"n_images": "200", **changed}
+    before = dict(namespace)
+    with pytest.raises(UserError, match=message) as caught:
+        records.start(CHAPTER, namespace)
+    assert "\n" not in str(caught.value) and namespace == before
+
+
+def test_the_short_form_without_what_it_needs(root):
+    with pytest.raises(ValueError, match="no eps, seeds: run the parameters cell of 02-some"):
+        opened(root, drop=("eps", "seeds"))
+    with pytest.raises(UserError, match="no notebooks/03-gone.ipynb .* the long form, records.sta"):
+        records.start("03-gone", {"profile": "cpu"})
+    with pytest.raises(UserError, match=r"`eps = f\(\)`; a parameter is"):
+        write_source(root, "eps = f()")
+        records.start(CHAPTER, {"profile": "cpu", "eps": 1})
+    with pytest.raises(ValueError, match="or give these two"):
+        records.start(CHAPTER, {}, profile="cpu")
+    with pytest.raises(ValueError, match=r"needs the notebook's globals\(\), or profile="):
+        records.start(CHAPTER, profile="cpu")
+    with pytest.raises(ValueError, match="cannot be a folder name"):
+        records.start("../elsewhere", {})
+
+
+@pytest.mark.parametrize("name", chapters.names())
+def test_the_short_form_suits_every_chapter(name, monkeypatch):
+    monkeypatch.delenv("INTRIGUING_RESULTS", raising=False)
+    chapter, namespace = chapters.find(name), {"device": "cpu"}
+    settings = chapters.resolve(chapter, "cpu")
+    namespace |= settings.parameters
+    head = records.start(name, namespace).head
+    assert head["parameters"] == provenance.plain(settings.parameters)
+    assert head["modified"] is False and head["seeds"] == settings.parameters["seeds"]
+    assert namespace == {"device": "cpu", **settings.parameters}
 
 
 def test_the_runner_chooses_the_folder_and_a_repeated_name_is_then_an_error(root, monkeypatch):

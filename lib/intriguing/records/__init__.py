@@ -2,8 +2,7 @@
 
 A chapter opens a run, adds records as it measures, and finishes it::
 
-    run = records.start("02-box-constrained-lbfgs", profile=profile, parameters=parameters,
-                        seeds=seeds)
+    run = records.start("02-box-constrained-lbfgs", globals())
     run.add("distortion/FC10(1e-4)", stats.mean_interval(rms), unit="RMS distortion",
             checkpoints=[model], paper=records.paper(0.062, "Table 1", "S+M"))
     run.markdown("The mean distortion is {distortion/FC10(1e-4):.3f}.")
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, and for `fingerprint`, which follows imports without running them
     from intriguing.records.files import FILE, SCHEMA, load
+    from intriguing.records.opening import start
     from intriguing.records.record import (
         NOT_AVAILABLE,
         TAGS,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for editors, and for `fingerprint`, which follows imports w
         memory_only,
         paper,
     )
-    from intriguing.records.run import Picture, Run, start
+    from intriguing.records.run import Picture, Run
 
 __all__ = [
     "FILE", "NOT_AVAILABLE", "SCHEMA", "TAGS", "PaperValue", "Picture", "Record", "Run", "load",
@@ -38,8 +38,9 @@ __all__ = [
 
 _HOMES = {
     "files": ("FILE", "SCHEMA", "load"),
+    "opening": ("start",),
     "record": ("NOT_AVAILABLE", "TAGS", "PaperValue", "Record", "memory_only", "paper"),
-    "run": ("Picture", "Run", "start"),
+    "run": ("Picture", "Run"),
 }
 
 
