@@ -5,6 +5,7 @@ A chapter opens a run, adds records as it measures, and finishes it::
     run = records.start("02-box-constrained-lbfgs", globals())
     run.add("distortion/FC10(1e-4)", stats.mean_interval(rms), unit="RMS distortion",
             checkpoints=[model], paper=records.paper(0.062, "Table 1", "S+M"))
+    run.table("distortions", records.compare({"FC10": run["distortion/FC10(1e-4)"]}))
     run.markdown("The mean distortion is {distortion/FC10(1e-4):.3f}.")
     run.finish()
 
@@ -19,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, and for `fingerprint`, which follows imports without running them
+    from intriguing.records.comparison import compare
     from intriguing.records.files import FILE, SCHEMA, load
     from intriguing.records.opening import start
     from intriguing.records.record import (
@@ -32,11 +34,12 @@ if TYPE_CHECKING:  # for editors, and for `fingerprint`, which follows imports w
     from intriguing.records.run import Picture, Run
 
 __all__ = [
-    "FILE", "NOT_AVAILABLE", "SCHEMA", "TAGS", "PaperValue", "Picture", "Record", "Run", "load",
-    "memory_only", "paper", "start",
+    "FILE", "NOT_AVAILABLE", "SCHEMA", "TAGS", "PaperValue", "Picture", "Record", "Run", "compare",
+    "load", "memory_only", "paper", "start",
 ]  # fmt: skip
 
 _HOMES = {
+    "comparison": ("compare",),
     "files": ("FILE", "SCHEMA", "load"),
     "opening": ("start",),
     "record": ("NOT_AVAILABLE", "TAGS", "PaperValue", "Record", "memory_only", "paper"),
