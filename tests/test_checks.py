@@ -27,7 +27,7 @@ HEAD = {
     "device": "cpu", "versions": {}, "commit": None, "dirty": None, "checkpoints": {},
 }
 CLAIM = {
-    "id": "distortion", "chapter": NAME, "statement": "It is small.", "paper": 0.062,
+    "id": "distortion", "statement": "It is small.", "paper": 0.062,
     "source": {"cite": "szegedy2014intriguing", "where": "Table 1", "tag": "S"},
     "unit": "RMS distortion", "record": "distortion",
     "test": {"kind": "equal", "margin": 0.006}, "profiles": ["cpu"],
@@ -102,7 +102,7 @@ class Book:
         self.write(f"notebooks/{NAME}.ipynb", self.source)
         self.write(f"book/chapters/{NAME}.ipynb", self.page)
         self.write(f"book/results/{NAME}/record.json", {**self.head, "records": [self.record]})
-        self.write("book/claims.yml", yaml.safe_dump([self.claim]))
+        self.write(f"book/claims/{NAME}.yml", yaml.safe_dump([self.claim]))
 
     def found(self, gate):
         self.save()
@@ -134,7 +134,7 @@ def one(problems, *parts):
 
 
 @pytest.mark.parametrize("name", [f"notebooks/{NAME}.ipynb", f"book/chapters/{NAME}.ipynb",
-                                  "notebooks/profiles/cpu.yml", "book/claims.yml",
+                                  "notebooks/profiles/cpu.yml", f"book/claims/{NAME}.yml",
                                   f"book/results/{NAME}/record.json"])
 def test_an_unreadable_file_is_an_error_and_no_crash(book, name):
     book.write(name, "{ [")
@@ -359,7 +359,6 @@ def test_a_remembered_paper_value_is_no_excuse(book):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"record": "distortions"}, "did you mean distortion"),
-    ({"chapter": "02-lbfg"}, "no chapter is called"),
     ({"unit": "per cent"}, "its unit is"),
     ({"paper": 0.1}, "paper's value is 0.1 here and 0.062"),
     ({"source": {**CLAIM["source"], "cite": "szegedy2013"}}, "references.bib has no"),
@@ -367,7 +366,7 @@ def test_a_remembered_paper_value_is_no_excuse(book):
 def test_claims_that_rest_on_nothing(book, change, message):
     assert book.found(checks.claims_measured) == []
     book.claim |= change
-    one(book.found(checks.claims_measured), "error: book/claims.yml, distortion", message)
+    one(book.found(checks.claims_measured), f"error: book/claims/{NAME}.yml, distortion", message)
 
 
 def test_a_claim_on_a_number_without_interval(book):
@@ -403,8 +402,8 @@ def test_a_page_that_refers_to_a_missing_file(book):
 
 def test_a_scorecard_that_is_out_of_date(book):
     assert book.found(checks.scorecard_current) == []
-    book.write("book/scorecard.md", claims.scorecard_markdown(
-        claims.load(book.root / "book/claims.yml"), book.root / "book/results"))
+    book.write("book/scorecard.md",
+               claims.scorecard_markdown(claims.load(), book.root / "book/results"))
     assert checks.run_checks() == []
     book.record["value"] = 0.063
     one(book.found(checks.scorecard_current), "error: book/scorecard.md", "differs")

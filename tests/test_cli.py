@@ -219,10 +219,11 @@ def command(*arguments, code="from intriguing.cli import main; main(sys.argv[1:]
 
 def test_help_and_misuse_import_nothing_heavy(book):
     probe = ("from intriguing.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-             "heavy = 'torch', 'papermill', 'pandas', 'jupyter_book', 'nbclient', 'matplotlib'\n"
+             "heavy = ('numpy', 'scipy', 'torch', 'papermill', 'pandas', 'jupyter_book',"
+             " 'nbclient', 'matplotlib')\n"
              "print('\\n', [m for m in heavy if m in sys.modules])")
     for arguments in (["--help"], ["run", "--help"], ["run", "01-frist"], ["nonsense"],
-                      ["run", "01-first", "-p", "eps", "x"]):
+                      ["list"], ["list", "01-first"], ["run", "01-first", "-p", "eps", "x"]):
         assert command(*arguments, code=probe)[1].splitlines()[-1] == " []", arguments
 
 

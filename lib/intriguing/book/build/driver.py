@@ -20,11 +20,11 @@ from typing import TextIO
 
 import yaml
 
-from intriguing.machine import environment, gpus
 from intriguing import paths
-from intriguing.book.run import child, kernel, receipts
 from intriguing.book.build import settled, slurm, sources, workflow
+from intriguing.book.run import child, kernel, receipts
 from intriguing.errors import UserError
+from intriguing.machine import environment, gpus
 
 _RULE = re.compile(r"(?:local)?rule (\w+):")
 _WILDCARD = re.compile(r"\s+wildcards: (?:key|chapter)=([^,\s]+)")
