@@ -394,6 +394,17 @@ def test_a_dry_run_neither_waits_nor_downloads(
         ("chapter", "01-one")]
 
 
+@slow
+def test_a_dry_run_knows_its_jobs_when_the_users_profile_prints_none(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("quiet: rules\n")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path))
+    small.add("01-one", "print(1)")
+    assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
+        ("chapter", "01-one")]
+
+
 def test_an_interrupt_is_held_back_in_a_process_with_threads_too() -> None:
     program = (
         "import os, signal, threading, time\nfrom intriguing.book.run import kernel\n"
