@@ -176,6 +176,9 @@ def prose_of(text: str) -> str:
     return result
 
 
+# ---------------------------------------------------------------- the numbers in it
+
+
 def numbers(text: str) -> Iterator[tuple[int, str, float, bool]]:
     """Yield (line, as written, value, whether a percentage) for each number stated in prose."""
     if not _CANDIDATE.search(text):  # most texts: reading Markdown takes its time
