@@ -21,11 +21,11 @@ from typing import TextIO
 
 import yaml
 
-from intriguing.machine import environment, gpus
 from intriguing import paths
-from intriguing.book.run import child, kernel, receipts
 from intriguing.book.build import slurm, sources, workflow
+from intriguing.book.run import child, kernel, receipts
 from intriguing.errors import UserError
+from intriguing.machine import environment, gpus
 
 _WHICH = {"train": "key", "chapter": "chapter", "pages": ""}  # {rule: wildcard that tells a job}
 POLL = 0.5  # seconds between two looks at the logs

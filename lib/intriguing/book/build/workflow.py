@@ -13,11 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths
-from intriguing import chapters
-from intriguing.chapters import fingerprint, networks, shelves
-from intriguing.book.run import receipts
+from intriguing import chapters, paths
 from intriguing.book.build import sources
+from intriguing.book.run import receipts
+from intriguing.chapters import fingerprint, networks, shelves
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 RENDERED = "rendered"  # a file there that says that the pages show all that was run
