@@ -305,7 +305,10 @@ TYPED = [
     "It is 2.5x faster", "about 1.5e-3", "-0.5 at most", "| a | 0.333 |", "1,234.5 images",
     "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::",
     "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n",
-    "a $x$ b 0.333 c $y$",
+    "a $x$ b 0.333 c $y$", "12\\% fail", "12&nbsp;% fail", "one of\n[ 0.062, 0.333]: all",
+    "\\(0.333\\) is no maths", "a[^n]\n\n[^n]: Of 0.333", "\\`0.333\\` is no code",
+    "Term\n: Of 0.333", "[of 0.333](a.html)", "![of 0.333](a.png)", "<b>0.333</b>",
+    "````{note}\n```{tip}\n0.333\n```\n````", "~~~{exercise} Of `x`\n:label: a\n0.333\n~~~",
 ]
 NOT_TYPED = [
     "The paper: 0.062.", "The paper: 6.2%.", "eps = 0.25", "A 95% interval", "in 1,000 images",
@@ -316,7 +319,11 @@ NOT_TYPED = [
     "Section 4.1, Table 2.1, eq. (3.2)", "% comment 0.333", "<!-- 0.333 -->", "on 2026-11-21",
     "\\begin{align}0.333\\end{align}", "[x]: http://a/0.333", '<img width="0.5">',
     "A norm of 2.8. <!-- not measured: 2.8 (definition) -->", "version 1.0.4", "v1.2",
-    "cost\n$$\n0.333\n$$\n", "```{note}\n---\nwidth: 0.333\n---\nText\n```",
+    "cost\n$$\n0.333\n$$\n", "    x = 0.333", "---\na: 0.333\n---\n", "$ 0.333 $",
+    "(a-0.333)=\n# T", "+++ {\"a\": 0.333}", '![A cat](a.png){width="50%"}', '[a]{b="0.333"}',
+    "[a][0.333]\n\n[0.333]: b.html", "[a](b.html \"of 0.333\")", "![$0.333$](a.png)",
+    "````{note}\n```python\n0.333\n```\n````", "- a\n  ```python\n  0.333\n  ```",
+    "```{note}\n---\nwidth: 0.333\n---\nText\n```",
 ]
 
 
@@ -330,8 +337,24 @@ def test_a_number_that_is_no_result(words):
     assert prose.typed(words, [0.062, 0.25]) == []
 
 
-def test_line_numbers_of_typed_numbers():
-    assert prose.typed("a\n```python\n1.5\n```\n\nb 0.333\n", []) == [(6, "0.333")]
+@pytest.mark.parametrize("words", [
+    "a\n```python\n1.5\n```\n\nb 0.333\n", "a `b\nc` {d}`e\nf` $g\nh$\n\n> 0.333",
+    "- a\n- b [c](d\n \"e\") $f\ng$ <b\nc=1>\n  0.333",
+    ":::{note} T\n:class: a\n\n- z `a\n  b`\n  0.333",
+    "```{note}\n---\na: b\n---\nc\n0.333\n```", "````{a}\n:c: d\n```{b}\n:c: d\n\n0.333\n```\n````",
+    "T\n===\n\n| a |\n|---|\n| 0.333 |", "<div>\n<!--\n\n-->\n\n0.333",
+])
+def test_line_numbers_of_typed_numbers(words):
+    assert prose.typed(words, []) == [(6, "0.333")]
+
+
+def test_a_directive_that_readers_would_see_as_it_stands(book):
+    words = "# Index\n\n{mark}{{csv-table}} In units of `strength`\n:file: a.csv\n{mark}\n"
+    for mark in (":::", "~~~"):
+        book.write("book/index.md", words.format(mark=mark))
+        assert book.found(checks.directives_read) == []
+    book.write("book/index.md", words.format(mark="```"))
+    one(book.found(checks.directives_read), "error: book/index.md, line 3", "{csv-table}")
 
 
 def test_numbers_in_pages_chapters_templates_and_captions(book):

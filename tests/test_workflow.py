@@ -102,7 +102,7 @@ def test_planning_imports_neither_torch_nor_jupyter() -> None:
                "print(*{'torch', 'nbformat', 'papermill', 'snakemake'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           env=os.environ | {"INTRIGUING_ROOT": str(ROOT), "PYTHONPATH": LIBRARY})
-    assert done.stdout.strip() == "", done.stdout + done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 @slow
@@ -454,6 +454,17 @@ def test_a_dry_run_neither_waits_nor_downloads(
         lock.release()
     offline = "import os\nassert os.environ['INTRIGUING_OFFLINE']\nnets = []"
     settings(small.tiny, offline)
+    assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
+        ("chapter", "01-one")]
+
+
+@slow
+def test_a_dry_run_knows_its_jobs_when_the_users_profile_prints_none(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("quiet: rules\n")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path))
+    small.add("01-one", "print(1)")
     assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
         ("chapter", "01-one")]
 

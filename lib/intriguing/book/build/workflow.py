@@ -4,6 +4,8 @@ Snakemake decides what runs, when and where; this module says what there is.  It
 Snakemake's process; nothing a notebook imports knows of either.
 """
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,3 +149,18 @@ def claim(
         waiting()
         lock.acquire()
     return lock
+
+
+class Jobs(logging.Handler):
+    """Writes each job that Snakemake tells of to a file, a line of JSON: its rule and wildcards."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = Path(file)
+        self.file.touch()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write down what Snakemake says, if it is a job (an event of its logger plugins)."""
+        if getattr(record, "event", None) == "job_info":
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([record.rule_name, dict(record.wildcards)]) + "\n")

@@ -29,6 +29,7 @@ from intriguing.book.gates.house import (
     texts,
 )
 from intriguing.book.gates.notebooks import (
+    directives_read,
     executed_in_order,
     figures_described,
     fresh,
@@ -209,8 +210,8 @@ def _files(node: Any) -> Iterator[str]:
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
     readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
-    executed_in_order, fresh, figures_described, numbers_from_records, claims_measured,
-    results_present, scorecard_current, contents_match,
+    executed_in_order, fresh, figures_described, directives_read, numbers_from_records,
+    claims_measured, results_present, scorecard_current, contents_match,
 )
 
 
