@@ -14,7 +14,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet torch==2.13.0 numpy==2.4.6 requests==2.34.2 tqdm==4.70.1
+"$work/venv/bin/pip" install --quiet torch==2.13.0 numpy==2.4.6 scipy==1.17.1 requests==2.34.2 tqdm==4.70.1
 "$work/venv/bin/pip" install --quiet --no-deps torchattacks==3.5.1
 
 OMP_NUM_THREADS=1 "$work/venv/bin/python" - <<'PY'
