@@ -15,7 +15,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet torch==2.13.0 numpy==2.4.6 scipy==1.17.1 kornia==0.9.0 \
+"$work/venv/bin/pip" install --quiet torch==2.13.0 numpy==2.4.6 scipy==1.17.1 packaging==26.4 kornia==0.9.0 \
     adversarial-robustness-toolbox==1.20.1
 
 OMP_NUM_THREADS=1 "$work/venv/bin/python" -W ignore - <<'PY'

@@ -44,7 +44,7 @@ empty, others = {}, {}
 for name, values in methods.items():
     gap = np.array([values[s] - exact[s] for s in sizes])
     empty[name], others[name] = values[()], np.abs(gap[1:]).max()
-    print(f"{name:<23} of index {values.index}: empty set {empty[name]:7.3f}, baseline_value {values.baseline_value:.1f};"
+    print(f"{name:<23} {values.index}: empty set {empty[name]:7.3f}, baseline_value {values.baseline_value:.1f};"
           f" distance to exact {np.linalg.norm(gap):.3f}, without the empty set {others[name]:.1e}")
 
 coalitions = np.array([[i >> p & 1 for p in range(4)] for i in range(16)], dtype=bool)
