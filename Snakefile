@@ -14,6 +14,9 @@ plan = book.plan(config.get("profile", "smoke"))
 threads = int(config.get("threads", 1))  # of a job
 gpu = int(config.get("gpu", 0))  # that a job asks the cluster for
 
+if "jobs" in config:  # a file to write them to, whatever is printed
+    logger.addHandler(book.Jobs(config["jobs"]))
+
 
 workdir: str(plan.folder)
 

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[1]
-shared: Path  # the session's folder, which `conftest` sets
+shared = Path()  # the session's folder, which `conftest` sets
 
 
 def command(*words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

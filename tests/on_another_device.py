@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from intriguing import models, runtime, zoo
+from intriguing.methods import method
 from intriguing.models import folding
-from intriguing.training.jobs import JOBS, Request
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_launches_and_waits_are_counted(device):
 SMALL = {"epochs": 2, "batch": 8}
 TRAININGS = {
     "decay": zoo.szegedy("FC100-100-10", "mnist-5k", iterations=4),
-    "autoencoder": zoo.base(zoo.szegedy("AE400-10", "mnist-5k", **SMALL)),
+    "autoencoder": zoo.parents(zoo.szegedy("AE400-10", "mnist-5k", **SMALL))["encoder"],
     "dropout": zoo.pools("dropout", "mnist-5k", **SMALL),
     "pools": zoo.pools("all", "mnist-5k", **SMALL),
     "minibatches": zoo.convnet("CNN", "mnist-5k", **SMALL),
@@ -105,8 +105,7 @@ def test_a_training_gives_the_same_weights(device, name):
     weights = []
     for here in ("cpu", device):
         with runtime.deterministic():
-            model, outcome = JOBS[spec.objective](Request(
-                spec.architecture, dict(spec.numbers), 0, x.to(here), y.to(here)))
+            model, outcome = method.train(spec, x.to(here), y.to(here))
         weights.append({k: v.cpu() for k, v in model.state_dict().items()})
     assert {v.device.type for v in model.state_dict().values()} == {device.type}
     assert math.isfinite(outcome.loss) and outcome.iterations

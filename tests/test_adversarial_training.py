@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from attacknets import cnn, digits
 
 from intriguing import data, models, runtime, zoo
-from intriguing.attacks.transfer.draws import Draws
-from intriguing.training.adversarial import Adversarial
-from intriguing.training.jobs import JOBS, Request
+from intriguing.attacks.draws import Draws
+from intriguing.methods import method
+from intriguing.methods.madry import Adversarial
 
 
 def training(eps=0.1, step=0.04, steps=3, **options):
@@ -100,9 +100,7 @@ def test_a_network_trained_so_withstands_an_attack_that_breaks_another():
     x, y = test.x[:200], test.y[:200]
     for objective in ("pgd", "fgsm-rs"):
         spec = zoo.convnet("CNN", "mnist-5k", objective=objective)
-        robust, _ = JOBS[objective](
-            Request(spec.architecture, dict(spec.numbers), 0, train.x[:2500], train.y[:2500])
-        )
+        robust, _ = method.train(spec, train.x[:2500], train.y[:2500])
         assert attacked(cnn(), x, y, 0.15) < 0.15
         assert attacked(robust.eval(), x, y, 0.15) > 0.4
         assert attacked(robust, x, y, 0) > 0.9
@@ -119,5 +117,5 @@ def test_the_spec_tells_the_attack():
     assert len({plain.key, pgd.key, fast.key}) == 3
     with pytest.raises(ValueError, match="fgsm-rs"):
         zoo.convnet("CNN", "mnist", objective="fgsm")
-    with pytest.raises(ValueError, match="no number 'eps'"):
+    with pytest.raises(ValueError, match="no option 'eps'"):
         zoo.convnet("CNN", "mnist", eps=0.1)

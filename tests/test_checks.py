@@ -27,7 +27,7 @@ HEAD = {
     "device": "cpu", "versions": {}, "commit": None, "dirty": None, "checkpoints": {},
 }
 CLAIM = {
-    "id": "distortion", "chapter": NAME, "statement": "It is small.", "paper": 0.062,
+    "id": "distortion", "statement": "It is small.", "paper": 0.062,
     "source": {"cite": "szegedy2014intriguing", "where": "Table 1", "tag": "S"},
     "unit": "RMS distortion", "record": "distortion",
     "test": {"kind": "equal", "margin": 0.006}, "profiles": ["cpu"],
@@ -102,7 +102,7 @@ class Book:
         self.write(f"notebooks/{NAME}.ipynb", self.source)
         self.write(f"book/chapters/{NAME}.ipynb", self.page)
         self.write(f"book/results/{NAME}/record.json", {**self.head, "records": [self.record]})
-        self.write("book/claims.yml", yaml.safe_dump([self.claim]))
+        self.write(f"book/claims/{NAME}.yml", yaml.safe_dump([self.claim]))
 
     def found(self, gate):
         self.save()
@@ -134,7 +134,7 @@ def one(problems, *parts):
 
 
 @pytest.mark.parametrize("name", [f"notebooks/{NAME}.ipynb", f"book/chapters/{NAME}.ipynb",
-                                  "notebooks/profiles/cpu.yml", "book/claims.yml",
+                                  "notebooks/profiles/cpu.yml", f"book/claims/{NAME}.yml",
                                   f"book/results/{NAME}/record.json"])
 def test_an_unreadable_file_is_an_error_and_no_crash(book, name):
     book.write(name, "{ [")
@@ -305,7 +305,10 @@ TYPED = [
     "It is 2.5x faster", "about 1.5e-3", "-0.5 at most", "| a | 0.333 |", "1,234.5 images",
     "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::",
     "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n",
-    "a $x$ b 0.333 c $y$",
+    "a $x$ b 0.333 c $y$", "12\\% fail", "12&nbsp;% fail", "one of\n[ 0.062, 0.333]: all",
+    "\\(0.333\\) is no maths", "a[^n]\n\n[^n]: Of 0.333", "\\`0.333\\` is no code",
+    "Term\n: Of 0.333", "[of 0.333](a.html)", "![of 0.333](a.png)", "<b>0.333</b>",
+    "````{note}\n```{tip}\n0.333\n```\n````", "~~~{exercise} Of `x`\n:label: a\n0.333\n~~~",
 ]
 NOT_TYPED = [
     "The paper: 0.062.", "The paper: 6.2%.", "eps = 0.25", "A 95% interval", "in 1,000 images",
@@ -316,7 +319,11 @@ NOT_TYPED = [
     "Section 4.1, Table 2.1, eq. (3.2)", "% comment 0.333", "<!-- 0.333 -->", "on 2026-11-21",
     "\\begin{align}0.333\\end{align}", "[x]: http://a/0.333", '<img width="0.5">',
     "A norm of 2.8. <!-- not measured: 2.8 (definition) -->", "version 1.0.4", "v1.2",
-    "cost\n$$\n0.333\n$$\n", "```{note}\n---\nwidth: 0.333\n---\nText\n```",
+    "cost\n$$\n0.333\n$$\n", "    x = 0.333", "---\na: 0.333\n---\n", "$ 0.333 $",
+    "(a-0.333)=\n# T", "+++ {\"a\": 0.333}", '![A cat](a.png){width="50%"}', '[a]{b="0.333"}',
+    "[a][0.333]\n\n[0.333]: b.html", "[a](b.html \"of 0.333\")", "![$0.333$](a.png)",
+    "````{note}\n```python\n0.333\n```\n````", "- a\n  ```python\n  0.333\n  ```",
+    "```{note}\n---\nwidth: 0.333\n---\nText\n```",
 ]
 
 
@@ -330,8 +337,24 @@ def test_a_number_that_is_no_result(words):
     assert prose.typed(words, [0.062, 0.25]) == []
 
 
-def test_line_numbers_of_typed_numbers():
-    assert prose.typed("a\n```python\n1.5\n```\n\nb 0.333\n", []) == [(6, "0.333")]
+@pytest.mark.parametrize("words", [
+    "a\n```python\n1.5\n```\n\nb 0.333\n", "a `b\nc` {d}`e\nf` $g\nh$\n\n> 0.333",
+    "- a\n- b [c](d\n \"e\") $f\ng$ <b\nc=1>\n  0.333",
+    ":::{note} T\n:class: a\n\n- z `a\n  b`\n  0.333",
+    "```{note}\n---\na: b\n---\nc\n0.333\n```", "````{a}\n:c: d\n```{b}\n:c: d\n\n0.333\n```\n````",
+    "T\n===\n\n| a |\n|---|\n| 0.333 |", "<div>\n<!--\n\n-->\n\n0.333",
+])
+def test_line_numbers_of_typed_numbers(words):
+    assert prose.typed(words, []) == [(6, "0.333")]
+
+
+def test_a_directive_that_readers_would_see_as_it_stands(book):
+    words = "# Index\n\n{mark}{{csv-table}} In units of `strength`\n:file: a.csv\n{mark}\n"
+    for mark in (":::", "~~~"):
+        book.write("book/index.md", words.format(mark=mark))
+        assert book.found(checks.directives_read) == []
+    book.write("book/index.md", words.format(mark="```"))
+    one(book.found(checks.directives_read), "error: book/index.md, line 3", "{csv-table}")
 
 
 def test_numbers_in_pages_chapters_templates_and_captions(book):
@@ -359,7 +382,6 @@ def test_a_remembered_paper_value_is_no_excuse(book):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"record": "distortions"}, "did you mean distortion"),
-    ({"chapter": "02-lbfg"}, "no chapter is called"),
     ({"unit": "per cent"}, "its unit is"),
     ({"paper": 0.1}, "paper's value is 0.1 here and 0.062"),
     ({"source": {**CLAIM["source"], "cite": "szegedy2013"}}, "references.bib has no"),
@@ -367,7 +389,7 @@ def test_a_remembered_paper_value_is_no_excuse(book):
 def test_claims_that_rest_on_nothing(book, change, message):
     assert book.found(checks.claims_measured) == []
     book.claim |= change
-    one(book.found(checks.claims_measured), "error: book/claims.yml, distortion", message)
+    one(book.found(checks.claims_measured), f"error: book/claims/{NAME}.yml, distortion", message)
 
 
 def test_a_claim_on_a_number_without_interval(book):
@@ -403,8 +425,8 @@ def test_a_page_that_refers_to_a_missing_file(book):
 
 def test_a_scorecard_that_is_out_of_date(book):
     assert book.found(checks.scorecard_current) == []
-    book.write("book/scorecard.md", claims.scorecard_markdown(
-        claims.load(book.root / "book/claims.yml"), book.root / "book/results"))
+    book.write("book/scorecard.md",
+               claims.scorecard_markdown(claims.load(), book.root / "book/results"))
     assert checks.run_checks() == []
     book.record["value"] = 0.063
     one(book.found(checks.scorecard_current), "error: book/scorecard.md", "differs")

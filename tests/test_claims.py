@@ -6,13 +6,13 @@ import json
 import pytest
 import yaml
 
+from intriguing import chapters
 from intriguing.book import claims
 from intriguing.errors import UserError
 from intriguing.records import Record
 
 ENTRY = {
     "id": "table1-fc10-distortion",
-    "chapter": "02-lbfgs",
     "source": {"cite": "szegedy2014intriguing", "where": "Table 1", "tag": "S+M"},
     "statement": "The average minimum distortion of FC10(1e-4) is small.",
     "paper": 0.062,
@@ -35,9 +35,27 @@ def entry(**changed):
     return result
 
 
-def load(tmp_path, *entries):
-    (tmp_path / "claims.yml").write_text(yaml.safe_dump(list(entries)))
-    return claims.load(tmp_path / "claims.yml")
+@pytest.fixture(autouse=True)
+def two_chapters(tmp_path, monkeypatch):
+    """A book with the sources of two chapters, and the folder of its claims."""
+    monkeypatch.setenv("INTRIGUING_ROOT", str(tmp_path))
+    for folder in ("notebooks", "book/claims"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("02-lbfgs", "03-later"):
+        (tmp_path / f"notebooks/{name}.ipynb").touch()
+
+
+def write(tmp_path, *entries, chapter="02-lbfgs"):
+    text = entries[0] if entries and isinstance(entries[0], str) else yaml.safe_dump(list(entries))
+    (tmp_path / f"book/claims/{chapter}.yml").write_text(text)
+
+
+def load(tmp_path, *entries, **others):
+    """The claims of chapter 02, and of another where `others` is later=[...]."""
+    write(tmp_path, *entries)
+    for chapter, listed in others.items():
+        write(tmp_path, *listed, chapter=f"03-{chapter}")
+    return claims.load()
 
 
 def record(low, high, value=None, name="distortion/FC10(1e-4)"):
@@ -51,13 +69,23 @@ def test_a_list_of_claims_is_read(tmp_path):
     assert (first.paper, first.margin, first.kind, first.profiles) == (
         0.062, 0.006, "equal", ("cpu", "gpu"))
     assert (second.paper, second.than, second.margin) == (None, 0.0, 0.0)
-    (tmp_path / "claims.yml").write_text("")
-    assert claims.load(tmp_path / "claims.yml") == []
+    assert (first.chapter, second.chapter) == ("02-lbfgs", "02-lbfgs")
+    write(tmp_path, "")
+    assert claims.load() == claims.load(tmp_path / "book/claims") == []
+
+
+def test_claims_come_in_the_order_of_the_book_and_of_their_file(tmp_path):
+    (tmp_path / "book/claims/README.md").write_text("not a list of claims")
+    write(tmp_path, entry(id="a", record="x"), chapter="03-later")
+    listed = load(tmp_path, entry(id="z"), entry(id="b"))
+    assert [(c.chapter, c.id) for c in listed] == [
+        ("02-lbfgs", "z"), ("02-lbfgs", "b"), ("03-later", "a")]
 
 
 @pytest.mark.parametrize(("changed", "message"), [
     ({"colour": "red"}, "unknown key 'colour'"),
     ({"papers": 0.1}, "did you mean paper"),
+    ({"chapter": "02-lbfgs"}, "unknown key 'chapter'"),
     ({"unit": ...}, "lacks unit"),
     ({"statement": ""}, "statement must be text"),
     ({"paper": "6.2e-2x"}, "paper must be a number"),
@@ -84,20 +112,34 @@ def test_a_list_of_claims_is_read(tmp_path):
 def test_each_mistake_names_the_claim(tmp_path, changed, message):
     with pytest.raises(UserError, match=message) as caught:
         load(tmp_path, entry(**changed))
-    assert "claims.yml: claim" in str(caught.value)
+    assert "claims/02-lbfgs.yml: claim" in str(caught.value)
     assert changed.get("id", ENTRY["id"]) in str(caught.value)
 
 
 def test_other_bad_files(tmp_path):
-    with pytest.raises(UserError, match="used twice"):
+    with pytest.raises(UserError, match=r"^claims/02-lbfgs.yml: claim .*: the id is used twice$"):
         load(tmp_path, ENTRY, ENTRY)
+    with pytest.raises(UserError, match=r"claims/03-later.yml: .* is used by chapter 02-lbfgs too"):
+        load(tmp_path, ENTRY, later=[ENTRY])
+    (tmp_path / "book/claims/03-later.yml").unlink()
     for text, message in (("a: 1", "must be a list"), ("- [", "cannot be read"),
                           ("- 3", "must be a mapping")):
-        (tmp_path / "claims.yml").write_text(text)
-        with pytest.raises(UserError, match=message):
-            claims.load(tmp_path / "claims.yml")
+        write(tmp_path, text)
+        with pytest.raises(UserError, match=f"claims/02-lbfgs.yml.* {message}"):
+            claims.load()
+    write(tmp_path, ENTRY)
+    write(tmp_path, ENTRY, chapter="02-lbfg")
+    with pytest.raises(UserError, match=r"02-lbfg.yml: no chapter .* did you mean 02-lbfgs\?"):
+        claims.load()
     with pytest.raises(UserError, match="is not there"):
-        claims.load(tmp_path / "none.yml")
+        claims.load(tmp_path / "none")
+
+
+def test_the_claims_of_this_book_are_read(monkeypatch):
+    monkeypatch.delenv("INTRIGUING_ROOT")
+    listed = claims.load()
+    assert len({claim.chapter for claim in listed}) == len(chapters.names()) == 10
+    assert len({claim.id for claim in listed}) == len(listed) > 140
 
 
 @pytest.mark.parametrize(("test", "low", "high", "expected"), [
@@ -147,7 +189,7 @@ def test_the_scorecard_shows_each_claim_and_counts_verdicts(tmp_path):
         entry(id="c", record="c", source={"tag": "M"}, paper=0.777, statement="C is large.",
               test={"kind": "greater", "than": 0.5}),
         entry(id="d", record="b", profiles=["paper"]),
-        entry(id="e", chapter="03-later", record="z"))
+        later=[entry(id="e", record="z")])
     write_record(tmp_path, record(0.060, 0.064), record(0.2, 0.3, name="b"),
                  record(0.4, 0.6, name="c"))
     page = claims.scorecard_markdown(listed, tmp_path)
@@ -193,12 +235,12 @@ def test_the_findings_fit_on_a_screen_and_hide_no_failure(tmp_path):
 
 def test_more_failures_than_a_screen_are_counted_by_chapter(tmp_path):
     bad = [entry(id=f"bad{i}", record="b", statement=f"B{i} fails.") for i in range(13)]
-    other = [entry(id="other", chapter="03-other", statement="Not run.")]
+    other = [entry(id="other", statement="Not run.")]
     write_record(tmp_path, record(0.060, 0.064), record(0.2, 0.3, name="b"))
-    page = claims.scorecard_markdown(load(tmp_path, *bad, *other), tmp_path)
+    page = claims.scorecard_markdown(load(tmp_path, *bad, later=other), tmp_path)
     found = page.split(claims.FINDINGS[0])[1].split(claims.FINDINGS[1])[0]
     assert "B0 fails" not in found and "**13 not reproduced**" in found
-    assert "| 0 | 0 | 13 | 0 |" in found and "| `03-other` | 0 | 0 | 0 | 1 |" in found
+    assert "| 0 | 0 | 13 | 0 |" in found and "| `03-later` | 0 | 0 | 0 | 1 |" in found
     assert page.count("fails.") == 13  # the scorecard's table names them all
 
 

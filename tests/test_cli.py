@@ -10,12 +10,14 @@ import pytest
 from test_site import change, executed
 
 import intriguing
+from intriguing import zoo
 from intriguing.book.run import publish, runner
 from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.commands import help, parser
 from intriguing.commands.common import check_device
 from intriguing.errors import UserError
+from intriguing.methods import method
 from intriguing.records import provenance
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
@@ -61,6 +63,7 @@ MISUSE = [
     (["publish", "01-frst", "--profile", "cpu"], "did you mean 01-first?"),
     (["zoo"], "ACTION"),
     (["zoo", "train", "FC1O(1)", "--dataset", "mnist-5k"], "did you mean FC10(1)"),
+    (["zoo", "train", "madry", "CMM"], "valid names: AllCNN, CNN"),
     (["zoo", "remove", "c0ffee"], "c0ffee"),
     (["list", "01-frist"], "did you mean 01-first?"),
     (["wheelhouse"], "DIR"),
@@ -216,10 +219,11 @@ def command(*arguments, code="from intriguing.cli import main; main(sys.argv[1:]
 
 def test_help_and_misuse_import_nothing_heavy(book):
     probe = ("from intriguing.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-             "heavy = 'torch', 'papermill', 'pandas', 'jupyter_book', 'nbclient', 'matplotlib'\n"
+             "heavy = ('numpy', 'scipy', 'torch', 'papermill', 'pandas', 'jupyter_book',"
+             " 'nbclient', 'matplotlib')\n"
              "print('\\n', [m for m in heavy if m in sys.modules])")
     for arguments in (["--help"], ["run", "--help"], ["run", "01-frist"], ["nonsense"],
-                      ["run", "01-first", "-p", "eps", "x"]):
+                      ["list"], ["list", "01-first"], ["run", "01-first", "-p", "eps", "x"]):
         assert command(*arguments, code=probe)[1].splitlines()[-1] == " []", arguments
 
 
@@ -262,3 +266,26 @@ def test_the_driver_imports_without_jupyter_book_and_torch(book):
 def test_refuse_takes_only_a_clean_commit(monkeypatch):
     monkeypatch.setattr(provenance, "commit", lambda: ("c0ffee", False))
     assert publish.refuse("cpu", smoke=False, dirty=False) is None
+
+
+def test_the_methods_are_listed_with_paper_and_chapters(capsys):
+    assert main(["list", "--methods"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert list(rows) == method.names()
+    assert "Madry et al. 2018" in rows["madry"] and " 08 " in rows["madry"]
+    assert "Szegedy et al. 2014" in rows["szegedy_pools"] and " 05 " in rows["szegedy_pools"]
+
+
+def test_every_method_can_be_trained_by_its_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("INTRIGUING_ZOO", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(zoo, "ensure", lambda specs, **_: asked.extend(specs))
+    for name in method.names():
+        assert main(["zoo", "train", name, "--n", "60"]) == 0
+    assert {spec.options.method for spec in asked} == {method.find(name) for name in method.names()}
+    assert main(["zoo", "train", "plain", "CNN", "--decay", "literal"]) == 2
+    assert "no option 'decay'" in capsys.readouterr().err
+    asked.clear()
+    assert main(["zoo", "train", "madry", "VGG", "--seeds", "1", "2"]) == 0
+    assert [spec.label for spec in asked] == [
+        f"vgg7-mnist pgd eps=0.2 mnist-5k seed {seed}" for seed in (1, 2)]

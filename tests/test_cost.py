@@ -4,19 +4,22 @@ import dataclasses
 import itertools
 import json
 import random
+from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from torch import nn
 
-from intriguing import chapters, models, zoo
+from intriguing import chapters, models, paths, zoo
 from intriguing.book import cost
 from intriguing.book.cost import estimate, machine, rules, tables, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job, critical_path, makespan
 from intriguing.chapters import networks, shelves
 from intriguing.errors import UserError
+from intriguing.methods import fgsm_rs, madry, plain
+from intriguing.training import Fit
 
 # ---------------------------------------------------------------- operations
 
@@ -61,8 +64,8 @@ def test_a_softmax_on_a_code_costs_its_own_layer_only():
     spec = zoo.szegedy("AE400-10", "mnist", iterations=10)
     last = 3 * 2 * 400 * 10 * 60_000 * 10 * work.EVALUATIONS
     assert work.training(spec).flops == pytest.approx(last)
-    below = work.training(zoo.base(spec))
-    assert below.flops == 3 * 2 * 2 * 784 * 400 * 60_000 * dict(spec.numbers)["epochs"]
+    below = work.training(zoo.parents(spec)["encoder"])
+    assert below.flops == 3 * 2 * 2 * 784 * 400 * 60_000 * spec.options.encoder.fit.epochs
 
 
 def test_pools_add_attacks_after_the_first_epoch():
@@ -73,11 +76,14 @@ def test_pools_add_attacks_after_the_first_epoch():
     assert pooled.kernels > plain.kernels
 
 
-@pytest.mark.parametrize(("more", "passes"), [
-    ({}, 3), ({"step": 0.1}, 5), ({"step": 0.1, "steps": 7}, 17), ({"step": 0.1, "steps": 10}, 23)])
-def test_adversarial_training_takes_two_passes_a_step(more, passes):
-    numbers = {"epochs": 2, "batch": 100, "lr": 0.1} | more
-    spec = zoo.Spec("fc10", "mnist-5k", numbers=tuple(numbers.items()))
+FIT = Fit(2, 100, 0.1)
+
+
+@pytest.mark.parametrize(("options", "passes"), [
+    (plain.Options(FIT), 3), (fgsm_rs.Options(FIT, 0.1, 0.1), 5),
+    (madry.Options(FIT, 0.1, 0.1, 7), 17), (madry.Options(FIT, 0.1, 0.1, 10), 23)])
+def test_adversarial_training_takes_two_passes_a_step(options, passes):
+    spec = zoo.Spec("fc10", "mnist-5k", options)
     assert work.training(spec).flops == passes * 2 * 7840 * 4000 * 2
 
 
@@ -240,7 +246,7 @@ specs = [zoo.szegedy("FC10(1)", "mnist-5k", iterations=n_images, seed=s) for s i
 def book(tiny_book):
     """Two chapters that share a network; the first has a rule and a recorded run."""
     (tiny_book.root / "data").mkdir()
-    known = (chapters.Path(__file__).resolve().parents[1] / "data" / "sources.toml").read_text()
+    known = (Path(__file__).resolve().parents[1] / "data" / "sources.toml").read_text()
     (tiny_book.root / "data" / "sources.toml").write_text(known, encoding="utf-8")
     for name in ("01-first", "02-second"):
         path = tiny_book.add(name, NETWORKS, cpu={"n_images": 40})
@@ -321,7 +327,7 @@ def test_the_speed_of_recorded_trainings(book):
     settings = chapters.resolve(chapters.find("01-first"), "cpu")
     specs = networks.declared(settings, resolved=False)
     head = {"profile": "cpu", "device": "cpu (a test)", "training_seconds": 4.0,
-            "checkpoints": {f"{spec.label} (0123456789ab)": "sha" for spec in specs}}
+            "checkpoints": {f"{s.label} ({zoo.resolve(s).key[:12]})": "sha" for s in specs}}
     folder = shelves.published().results / "01-first"
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps(head), encoding="utf-8")
@@ -358,7 +364,7 @@ def test_an_unknown_profile_is_one_sentence(book):
 
 
 def test_the_page_of_this_book_has_its_places():
-    page = chapters.paths.book_dir() / "cost.md"
+    page = paths.book_dir() / "cost.md"
     text = page.read_text(encoding="utf-8")
     assert all(text.count(f"<!-- cost: {name} -->") == 1
                for name in ("chapters", "devices", "remarks", "assumptions"))

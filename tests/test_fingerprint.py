@@ -93,10 +93,55 @@ def package(tmp_path):
 
 def test_imports_are_followed_to_the_end(package):
     found = fp.module_hashes(SOURCE, package)
-    assert list(found) == ["intriguing", "intriguing.a", "intriguing.b", "intriguing.c",
-                           "intriguing.sub", "intriguing.sub.deep", "intriguing.sub.other"]
-    assert fp.module_hashes(edit(1, "from intriguing import c, nothing"), package).keys() == {
-        "intriguing", "intriguing.c"}
+    assert list(found) == [
+        "intriguing.a", "intriguing.c", "intriguing.sub.deep", "intriguing.sub.other"]
+    assert list(fp.module_hashes(edit(1, "from intriguing import c, nothing"), package)) == [
+        "intriguing", "intriguing.c"]
+
+
+@pytest.mark.parametrize(("cell", "modules"), [
+    ("from intriguing import room\nroom.near(1)", ["room.near_"]),
+    ("from intriguing import room as r\nf = r.near", ["room.near_"]),
+    ("from intriguing.room import near", ["room.near_"]),
+    ("from intriguing.room import near as close\nclose()", ["room.near_"]),
+    ("from intriguing import room\nroom.deep.thing", ["room.deep"]),
+    ("from intriguing import room\nroom.wide()", ["room.wide_", "c"]),
+    ("from intriguing import room\nroom.own()", ["room", "room.near_", "room.wide_", "c"]),
+    ("from intriguing import room\nuse(room)", ["room", "room.near_", "room.wide_", "c"]),
+    ("from intriguing import room\nroom.unheard_of", ["room", "room.near_", "room.wide_", "c"]),
+    ("from intriguing import room\ndata.near", []),
+    ("import intriguing\nintriguing.room.near()", ["room.near_"]),
+    ("from intriguing import zoo\nzoo.get(zoo.spec('a'))\nprint(zoo)", []),
+    ("from intriguing.zoo import get\nget()", []),
+    ("from intriguing import c, room", ["c"]),
+])
+def test_of_a_package_only_the_modules_of_the_names_in_use_count(package, cell, modules):
+    for name, content in {
+        "room/__init__.py": "from intriguing.room.near_ import near\n"
+                            "from .wide_ import wide\n\ndef own():\n    return near()\n",
+        "room/near_.py": "def near():\n    return 1\n",
+        "room/wide_.py": "from intriguing import c, zoo\n\ndef wide():\n    return zoo.get(c.x)\n",
+        "room/deep.py": "thing = 1\n",
+        "zoo.py": "from intriguing import b, unused\n\ndef get():\n    return b.lazy()\n",
+    }.items():
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text(content)
+    found = fp.module_hashes(edit(1, cell), package)
+    assert set(found) == {f"intriguing.{name}" for name in modules}
+    # another module in the room, gathered there too, is no news to who does not use it
+    (package / "room/new.py").write_text("def new():\n    return 2\n")
+    text = (package / "room/__init__.py").read_text()
+    (package / "room/__init__.py").write_text("from intriguing.room.new import new\n" + text)
+    after = fp.module_hashes(edit(1, cell), package)
+    whole = {"intriguing.room", "intriguing.room.new"} if "room" in modules else set()
+    assert {name for name in after if after[name] != found.get(name)} == whole
+
+
+def test_architectures_count_where_networks_have_them(package):
+    (package / "models").mkdir()
+    (package / "models" / "mlp.py").write_text("from intriguing import c\n\nsizes = c.x\n")
+    found = fp.module_hashes(edit(1, "import json"), package, ["intriguing.models.mlp"])
+    assert list(found) == ["intriguing.c", "intriguing.models.mlp"]
 
 
 def test_docstrings_and_comments_of_a_module_do_not_count(package):
@@ -110,19 +155,18 @@ def test_docstrings_and_comments_of_a_module_do_not_count(package):
 
 
 def test_a_version_is_no_reason_to_run_again(package):
-    init = package / "__init__.py"
-    text = init.read_text()
-    seen = []
-    for number in ("0.1.0", "0.2.0"):
-        init.write_text(f'{text}\n__version__ = "{number}"\n')
-        seen.append(fp.module_hashes(SOURCE, package))
-    init.write_text(f'{text}\nversion = "0.2.0"\n')
-    assert seen[0] == seen[1] != fp.module_hashes(SOURCE, package)
+    init, nb = package / "__init__.py", edit(1, "from intriguing import name")
+    text, seen = init.read_text(), []
+    for more in ('__version__ = "0.1.0"', '__version__ = "0.2.0"', 'version = "0.2.0"'):
+        init.write_text(f'{text}\nname = "a"\n{more}\n')
+        seen.append(fp.module_hashes(nb, package))
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_the_real_package_is_read_without_importing_it():
-    found = fp.module_hashes(edit(1, "from intriguing import records"))
-    assert {"intriguing.records", "intriguing.stats", "intriguing.paths"} <= found.keys()
+    found = fp.module_hashes(edit(1, "from intriguing import records\nrun = records.start('a')"))
+    assert {"intriguing.records.run", "intriguing.paths"} <= found.keys()
+    assert not any(name.startswith(("intriguing.zoo", "intriguing.methods")) for name in found)
 
 
 PARAMS = {"n": 1000, "eps": 0.1}

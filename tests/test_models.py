@@ -5,6 +5,7 @@ import torch
 
 from intriguing import models, runtime
 from intriguing.models.autoencoder import adopt_encoder
+from intriguing.models.mlp import MLP
 
 CLASSIFIERS = [name for name in models.architectures() if name != "ae400"]
 
@@ -122,7 +123,7 @@ def test_a_misspelt_architecture_gets_the_nearest():
     with pytest.raises(ValueError, match="fc100-100-10"):
         models.build("fc100-100")
     with pytest.raises(ValueError, match="output sizes"):
-        models.MLP((784,))
+        MLP((784,))
 
 
 @pytest.mark.parametrize("name", ["cnn-mnist", "allcnn-mnist", "resnet8-mnist"])

@@ -10,12 +10,11 @@ from torch import nn
 
 from intriguing import data, models, runtime, zoo
 from intriguing.errors import UserError
+from intriguing.methods import method, plain
 from intriguing.models.folding import folded
 from intriguing.models.normalize import Normalize
 from intriguing.store import state
 from intriguing.training import objectives
-from intriguing.training.convnets import CONVNETS
-from intriguing.training.jobs import JOBS, Request
 from intriguing.training.minibatch import fit_minibatch
 
 GREY = ["vgg7-mnist", "densenet16-mnist", "mobilenet-mnist", "convmixer-mnist"]
@@ -116,22 +115,22 @@ def test_keys_of_networks_trained_before_do_not_move():
 
 
 def test_each_family_has_a_network_for_colour_and_most_for_grey():
-    for name, shades in CONVNETS.items():
+    for name in plain.OURS["colour"]:
         assert zoo.convnet(name, "cifar10-jpeg").architecture.endswith("-cifar")
-        if "grey" in shades:
+        if name in plain.OURS["grey"]:
             assert zoo.convnet(name, "fashion-mnist").architecture.endswith("-mnist")
-    with pytest.raises(ValueError, match="ResNet-18 is for colour images only"):
+    with pytest.raises(ValueError, match="for grey images: it is for colour images only"):
         zoo.convnet("ResNet-18", "mnist")
     with pytest.raises(ValueError, match="MobileNet"):
         zoo.convnet("Mobilenet", "mnist")
 
 
-def request(name, dataset, n, objective="cross-entropy", **kw):
+def training(name, dataset, n, objective="cross-entropy", **kw):
     spec = zoo.convnet(name, dataset, n=n, objective=objective, **kw)
     generator = runtime.generator(0, "images")
     x = torch.rand(n, *models.input_shape(spec.architecture), generator=generator)
     y = torch.randint(10, (n,), generator=generator)
-    return lambda **more: Request(spec.architecture, dict(spec.numbers), 0, x, y, **more)
+    return spec, lambda **more: method.train(spec, x, y, **more)
 
 
 class Stop(Exception):
@@ -149,19 +148,19 @@ class Stop(Exception):
     ],
 )
 def test_a_resumed_training_gives_the_same_weights(tmp_path, name, dataset, n, objective, kw):
-    make, job = request(name, dataset, n, objective, **kw), JOBS[objective]
+    spec, train = training(name, dataset, n, objective, **kw)
     with runtime.deterministic():
-        whole, outcome = job(make())
+        whole, outcome = train()
 
         def save(tree):
             state.save(tmp_path / "partial", tree)
             raise Stop
 
         with pytest.raises(Stop):
-            job(make(save=save))
-        resumed, _ = job(make(resume=state.load(tmp_path / "partial")))
+            train(save=save)
+        resumed, _ = train(resume=state.load(tmp_path / "partial"))
     assert outcome.rounds == 2 and math.isfinite(outcome.loss)
-    first = models.build(make().architecture, generator=runtime.generator(0, "init")).state_dict()
+    first = method.initial(spec).state_dict()
     for (key, one), other in zip(
         whole.state_dict().items(), resumed.state_dict().values(), strict=True
     ):
@@ -172,10 +171,10 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path, name, dataset, n, o
 
 @pytest.mark.parametrize("name", ["ResNet-18", "ResNet-34", "VGG", "DenseNet"])
 def test_the_large_networks_take_a_step(name):
-    make = request(name, "cifar10-jpeg", 4, epochs=1, batch=4)
-    model, outcome = JOBS["cross-entropy"](make())
+    spec, train = training(name, "cifar10-jpeg", 4, epochs=1, batch=4)
+    model, outcome = train()
     assert outcome.iterations == 1 and math.isfinite(outcome.loss)
-    before = models.build(make().architecture, generator=runtime.generator(0, "init"))
+    before = method.initial(spec)
     assert all(
         not torch.equal(one, other)
         for one, other in zip(before.parameters(), model.parameters(), strict=True)
@@ -190,12 +189,9 @@ def test_a_colour_network_learns_real_images():
         pytest.skip(f"cifar10-exact-4k is not here: {error}")
     spec = zoo.convnet("ConvMixer", "cifar10-exact-4k", n=32, epochs=4, batch=16, lr=2e-3)
     losses = []
-    JOBS["cross-entropy"](
-        Request(
-            spec.architecture, dict(spec.numbers), 0, images.x, images.y,
-            save=lambda tree: losses.append(tree["outcome"]["loss"]),
-        )
-    )  # fmt: skip
+    method.train(
+        spec, images.x, images.y, save=lambda tree: losses.append(tree["outcome"]["loss"])
+    )
     assert losses[0] > 2.2 and losses[-1] < 0.8 * losses[0]
 
 

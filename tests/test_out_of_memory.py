@@ -11,6 +11,7 @@ from torch import nn
 from intriguing import attacks, batches, directions, evaluate, interactions, runtime, zoo
 from intriguing.attacks.transfer import Interaction, VarianceTuning, parts, pgd
 from intriguing.errors import UserError
+from intriguing.methods import method
 
 ROOM = 3  # images
 
@@ -209,15 +210,15 @@ def empty_zoo(tmp_path, monkeypatch):
 def test_a_training_without_room_says_what_to_do(empty_zoo):
     spec = zoo.szegedy("FC10(1)", "mnist-5k", n=50)
 
-    def full(request):
+    def full(request, options):
         request.log("trying")
         raise torch.OutOfMemoryError("tried to allocate")
 
-    def crowded_companion(request):
+    def crowded_companion(request, options):
         attacks.predict(Crowded(nn.Flatten()), request.x, batch=50)
 
     for job in (full, crowded_companion):
-        empty_zoo.setattr(zoo, "JOBS", dict.fromkeys(zoo.JOBS, job))
+        empty_zoo.setattr(method.find("szegedy"), "train", job)
         with pytest.raises(UserError, match="another one: use a GPU with more memory") as error:
             zoo.get(spec)
         assert spec.label in str(error.value) and "\n" not in str(error.value)

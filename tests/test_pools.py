@@ -7,8 +7,12 @@ import torch
 from torch.nn import functional
 
 from intriguing import attacks, data, models, runtime, store, zoo
+from intriguing.methods import szegedy_pools as pools
+from intriguing.methods.szegedy_pools import OURS
 from intriguing.store import state
-from intriguing.training import ARMS, fit_minibatch, objectives, pools
+from intriguing.training import Outcome, fit_minibatch, objectives
+
+ARMS = OURS["grey"]
 
 NUMBERS = {"epochs": 3, "batch": 50, "lr": 1e-2}
 DECAY = [5e-5] * 3
@@ -44,7 +48,7 @@ def training(images, sizes=None, **kw):
 
 def refreshed(images, model, rounds=1, **kw):
     """A PoolTraining after some refreshes, and the outcome that counted them."""
-    trained, outcome = training(images, **kw), pools.Outcome()
+    trained, outcome = training(images, **kw), Outcome()
     for outcome.rounds in range(rounds + 1):
         trained.before_round(model, outcome)
     return trained, outcome
@@ -254,7 +258,7 @@ def test_dropout_without_rates_is_weight_decay(half_trained, images):
 
 def small(arm, **kw):
     few = {"epochs": 3, "batch": 40}
-    if ARMS[arm][0] == "pools":
+    if ARMS[arm].options.sizes:
         few |= {"fresh": 20}
     return zoo.pools(arm, "mnist-5k", n=400, **(few | kw))
 
@@ -263,7 +267,7 @@ def test_the_decay_arm_is_plain_training(images):
     spec = small("decay", lam=1e-4)
     model = models.build("fc100-100-10", generator=runtime.generator(0, "init"))
     fit_minibatch(model, objectives.cross_entropy(DECAY), *images, epochs=3, batch=40,
-                  lr=dict(spec.numbers)["lr"], generator=runtime.generator(0, "order"))  # fmt: skip
+                  lr=spec.options.fit.lr, generator=runtime.generator(0, "order"))  # fmt: skip
     trained = zoo.get(spec, device="cpu").state_dict()
     assert all(torch.equal(trained[name], value) for name, value in model.state_dict().items())
 

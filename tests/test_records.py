@@ -1,8 +1,11 @@
 """Records: contents, byte stability, atomic files, strict reading, text for pages."""
 
+import ast
 import json
 import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from intriguing import attacks, records, stats
+from intriguing import attacks, chapters, paths, records, stats
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -40,8 +43,34 @@ def begin(**changed):
                          seeds=[0, 1], device="cpu")
 
 
+def write_source(root, *lines):
+    """Write the chapter's source with these lines in its parameters cell."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [],
+            "source": "\n".join(lines).splitlines(keepends=True)}
+    (root / f"notebooks/{CHAPTER}.ipynb").write_text(json.dumps({"cells": [cell]}))
+
+
 INFO = {"key": "ab" * 32, "sha256": "cd" * 32, "seconds": 12.5, "label": "fc10 mnist seed 3",
         "base": None}
+
+
+def test_names_are_imported_when_asked_for_and_all_are_listed():
+    program = ("import sys, json\nfrom intriguing import records\nimport intriguing.chapters\n"
+               "light = [m for m in ('numpy', 'scipy', 'pandas', 'torch') if m in sys.modules]\n"
+               "seen = dir(records)\nfound = [getattr(records, name) for name in records.__all__]\n"
+               "print(json.dumps([light, sorted(set(records.__all__) - set(seen))]))")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stderr, done.stdout) == ("", "[[], []]\n")
+    text = Path(records.__file__).read_text()
+    for node in ast.walk(ast.parse(text)):  # what editors are told is what there is
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(records.__name__):
+            home = node.module.rpartition(".")[2]
+            assert records._HOMES[home] == tuple(alias.name for alias in node.names)
+    assert sorted(records.__all__) == sorted(n for names in records._HOMES.values() for n in names)
+    with pytest.raises(AttributeError, match="has no attribute 'begin'"):
+        _ = records.begin
+    with pytest.raises(ImportError, match="begin"):
+        exec("from intriguing.records import begin")
 
 
 def test_a_finished_run_reads_back(root):
@@ -70,6 +99,97 @@ def test_a_finished_run_reads_back(root):
     assert [p.name for p in folder.iterdir()] == ["record.json"], "no temporary file is left"
 
 
+CELL = ('profile = "smoke"  # str, the scale', "n_images = 5  # int, images", "eps = 8/255",
+        "seeds = [0]  # list of int, training seeds", "subset = None  # int or None",
+        'name = "a"  # str', "free = None")
+
+
+def opened(root, *, lines=CELL, drop=(), **changed):
+    """The run that the short form opens, and the namespace that it was given."""
+    write_source(root, *lines)
+    namespace = {"unrelated": object()}
+    exec("\n".join(lines), namespace)
+    namespace |= changed
+    for name in drop:
+        del namespace[name]
+    return records.start(CHAPTER, namespace), namespace
+
+
+def test_the_short_form_takes_everything_from_the_namespace(root):
+    run, _ = opened(root, profile="cpu", n_images=1000, seeds=[0, 1], device="cpu")
+    long = records.start(
+        CHAPTER, profile="cpu", seeds=[0, 1], device="cpu",
+        parameters={"profile": "cpu", "n_images": 1000, "eps": 8 / 255, "seeds": [0, 1],
+                    "subset": None, "name": "a", "free": None})
+    assert run.folder == long.folder
+    both = [{k: v for k, v in r.head.items() if k != "started"} for r in (run, long)]
+    assert both[0] == both[1] and both[0]["modified"] is False
+    assert run.head["device"].startswith("cpu ")
+
+
+def test_what_the_short_form_can_do_without(root):
+    run, namespace = opened(root, lines=CELL[:3], n_images=np.int64(7), eps=1)
+    assert run.head["seeds"] == [] and run.head["parameters"]["n_images"] == 7
+    assert namespace["eps"] == 1 and namespace["eps"] is not True, "numbers stay as they are"
+    assert records.start(CHAPTER, namespace, seeds=(3, 4), device="cpu").head["seeds"] == [3, 4]
+
+
+def test_text_is_read_as_the_command_line_reads_it_and_written_back(root):
+    run, namespace = opened(root, n_images=" 200", eps="4/255", seeds="[1, 2]", subset="null",
+                            name="7", free="[1]")
+    read = {"n_images": 200, "eps": 4 / 255, "seeds": [1, 2], "subset": None, "name": "7",
+            "free": "[1]"}
+    assert {name: namespace[name] for name in read} == read, "text where text is allowed stays"
+    assert run.head["parameters"] == {"profile": "smoke", **read} and run.head["seeds"] == [1, 2]
+    chapter = chapters.find(CHAPTER)
+    for name, text in (("eps", "1e-3"), ("seeds", "[5]"), ("n_images", "3")):
+        assert opened(root, **{name: text})[1][name] == chapters.parse_value(chapter, name, text)
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"seeds": "many"}, "seeds of .* takes list .*not 'many' .* -y 'seeds: .*`intriguing run -p s"),
+    ({"seeds": 1}, "seeds of .* takes list"), ({"eps": "[1]"}, "eps of .* takes float"),
+    ({"n_images": True}, "n_images of .* takes int"), ({"name": 3}, "name of .* takes str"),
+    ({"free": object()}, "free of .* plain literals")])
+def test_a_value_that_does_not_fit_is_named_and_nothing_is_written(root, changed, message):
+    write_source(root, *CELL)
+    namespace = {}
+    exec("\n".join(CELL), namespace)
+    namespace |= {"n_images": "200", **changed}
+    before = dict(namespace)
+    with pytest.raises(UserError, match=message) as caught:
+        records.start(CHAPTER, namespace)
+    assert "\n" not in str(caught.value) and namespace == before
+
+
+def test_the_short_form_without_what_it_needs(root):
+    with pytest.raises(ValueError, match="no eps, seeds: run the parameters cell of 02-some"):
+        opened(root, drop=("eps", "seeds"))
+    with pytest.raises(UserError, match="no notebooks/03-gone.ipynb .* the long form, records.sta"):
+        records.start("03-gone", {"profile": "cpu"})
+    with pytest.raises(UserError, match=r"`eps = f\(\)`; a parameter is"):
+        write_source(root, "eps = f()")
+        records.start(CHAPTER, {"profile": "cpu", "eps": 1})
+    with pytest.raises(ValueError, match="or give these two"):
+        records.start(CHAPTER, {}, profile="cpu")
+    with pytest.raises(ValueError, match=r"needs the notebook's globals\(\), or profile="):
+        records.start(CHAPTER, profile="cpu")
+    with pytest.raises(ValueError, match="cannot be a folder name"):
+        records.start("../elsewhere", {})
+
+
+@pytest.mark.parametrize("name", chapters.names())
+def test_the_short_form_suits_every_chapter(name, monkeypatch):
+    monkeypatch.delenv("INTRIGUING_RESULTS", raising=False)
+    chapter, namespace = chapters.find(name), {"device": "cpu"}
+    settings = chapters.resolve(chapter, "cpu")
+    namespace |= settings.parameters
+    head = records.start(name, namespace).head
+    assert head["parameters"] == provenance.plain(settings.parameters)
+    assert head["modified"] is False and head["seeds"] == settings.parameters["seeds"]
+    assert namespace == {"device": "cpu", **settings.parameters}
+
+
 def test_the_runner_chooses_the_folder_and_a_repeated_name_is_then_an_error(root, monkeypatch):
     monkeypatch.setenv("INTRIGUING_RESULTS", str(root / "elsewhere"))
     run = begin()
@@ -94,12 +214,31 @@ def test_parameters_that_differ_from_the_profile_are_noticed(root, changed):
 
 
 def test_parameters_that_differ_from_the_default_are_noticed(root):
-    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "outputs": [],
-            "source": ['profile = "smoke"\n', "n_images = 5\n", "tol: float = 1/3\n", "k = (1, 2)"]}
-    (root / f"notebooks/{CHAPTER}.ipynb").write_text(json.dumps({"cells": [cell]}))
+    write_source(root, 'profile = "smoke"', "n_images = 5", "tol: float = 1/3", "k = (1, 2)")
     assert begin(tol=1 / 3, k=(1, 2)).head["modified"] is False
     assert begin(tol=0.5, k=(1, 2)).head["modified"] is True
     assert begin(tol=1 / 3, k=(1, 3)).head["modified"] is True
+
+
+def test_lists_in_a_profile_are_compared_as_the_chapter_takes_them(root):
+    (root / "notebooks/profiles/cpu.yml").write_text(f"{CHAPTER}: {{radii: [1e-3, 8/255, 1]}}\n")
+    for cell in ("radii = [0.5]  # list of float, radii", 'other = 1  # int, not in the profile'):
+        write_source(root, 'profile = "smoke"  # str, the scale', cell)
+        assert begin(radii=[0.001, 8 / 255, 1.0]).head["modified"] is False
+        assert begin(radii=[0.001, 8 / 255, 2.0]).head["modified"] is True
+
+
+def test_a_source_that_cannot_be_read_vouches_for_nothing(root):
+    write_source(root, "profile = range(3)")
+    assert begin().head["modified"] is True
+    (root / f"notebooks/{CHAPTER}.ipynb").write_text("{")
+    assert begin().head["modified"] is True
+
+
+def test_no_published_run_counts_as_modified():
+    for file in paths.published_results_dir().glob("*/record.json"):
+        head, _ = records.load(file)
+        assert not provenance.modified(head["chapter"], head["profile"], head["parameters"])
 
 
 def test_an_unknown_profile_vouches_for_nothing(root):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     # relative paths, which mean the folder that the command is called in
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["some/site", os.path.relpath(LIB)]))
-    monkeypatch.setenv("INTRIGUING_DATA", "pictures")
+    monkeypatch.setenv("INTRIGUING_DATA", "$HOME pictures")  # a name, which nobody is to read
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     tiny_book.add("01-first", REPORT, NOISE, FIGURE, "", cpu={"eps": 0.5, "networks": ["c"]})
 
     page, log = run(tiny_book, profile="cpu", overrides={"n_images": 5}, device="cpu")
@@ -85,8 +88,9 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert seen["library"] == intriguing.__file__
     assert (seen["n"], seen["eps"], seen["networks"], seen["profile"], seen["device"]) == (
         5, 0.5, ["c"], "cpu", "cpu")
-    assert str(tmp_path) not in seen["ipython"]
-    assert seen["data"] == str(tmp_path / "pictures")
+    assert Path(seen["ipython"]).is_relative_to(tmp_path / "temporary")
+    assert not any((tmp_path / "temporary").iterdir())
+    assert seen["data"] == str(tmp_path / "$HOME pictures")
     assert str(tmp_path / "some" / "site") in seen["path"]
 
     first, made = without_provenance(book / "chapters" / "01-first.ipynb")

@@ -1,5 +1,7 @@
 """Dropout and the interaction loss in one hidden layer, and labels that are wrong on purpose."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +11,9 @@ from torch import nn
 from intriguing import models, runtime, zoo
 from intriguing.interactions import exact_sii
 from intriguing.interactions.pairwise import contexts
-from intriguing.training import DROPOUT_ARMS
-from intriguing.training.jobs import JOBS, Request
+from intriguing.methods import method, plain
+from intriguing.shorthands import ARMS
+from intriguing.training import Fit
 from intriguing.training.units import InteractionLoss, UnitDropout, mislabelled
 
 
@@ -212,20 +215,19 @@ def test_a_share_of_labels_is_a_share():
 # ---------------------------------------------------------------- networks of the zoo
 
 
-@pytest.mark.parametrize("arm", DROPOUT_ARMS)
+@pytest.mark.parametrize("arm", ARMS)
 def test_a_killed_training_gives_the_same_network(arm):
-    objective, recipes = DROPOUT_ARMS[arm]
-    numbers = dict(recipes["grey"].numbers) | {"epochs": 2, "batch": 50}
+    spec = zoo.dropout(arm, "mnist", epochs=2, batch=50)
     test, trees = digits(), []
     x, y = test.x[:200], test.y[:200]
 
-    def train(**kw):
-        return JOBS[objective](Request("cnn-mnist", numbers, 0, x, y, **kw))[0].state_dict()
+    def train(seed=0, **kw):
+        return method.train(replace(spec, seed=seed), x, y, **kw)[0].state_dict()
 
     whole = train(save=lambda tree: trees.append(runtime_copy(tree)))
     resumed = train(resume=trees[0])
     assert all(torch.equal(a, b) for a, b in zip(whole.values(), resumed.values(), strict=True))
-    other = JOBS[objective](Request("cnn-mnist", numbers, 1, x, y))[0].state_dict()
+    other = train(seed=1)
     assert not torch.equal(whole["fc2.weight"], other["fc2.weight"])
 
 
@@ -239,8 +241,8 @@ def runtime_copy(tree):
 def test_a_training_with_wrong_labels_learns_them():
     test = digits()
     x, y = test.x[:100], test.y[:100]
-    numbers = {"epochs": 30, "batch": 20, "lr": 2e-3, "wrong": 0.2}
-    net = JOBS["cross-entropy"](Request("cnn-mnist", numbers, 0, x, y))[0]
+    options = plain.Options(Fit(30, 20, 2e-3), wrong=0.2)
+    net = method.train(zoo.Spec("cnn-mnist", "mnist", options), x, y)[0]
     labels, wrong = mislabelled(y, 0.2, 0)
     with torch.no_grad():
         seen = net.eval()(x).argmax(1)
@@ -258,5 +260,5 @@ def test_specs_of_the_arms():
     assert dict(few.numbers)["epochs"] < dict(zoo.dropout("dropout", "mnist").numbers)["epochs"]
     with pytest.raises(ValueError, match="no arm 'dropuot': did you mean dropout"):
         zoo.dropout("dropuot", "mnist")
-    with pytest.raises(ValueError, match="no number 'weight'"):
+    with pytest.raises(ValueError, match="no option 'weight'"):
         zoo.dropout("plain", "mnist", weight=1)

@@ -23,7 +23,7 @@ from filelock import FileLock
 from intriguing import chapters, paths
 from intriguing.book.build import driver, settled, workflow
 from intriguing.book.run import receipts
-from intriguing.chapters import networks, outline
+from intriguing.chapters import fingerprint, networks, outline, shelves
 from intriguing.errors import UserError
 
 ROOT = bookbuild.ROOT
@@ -102,7 +102,7 @@ def test_planning_imports_neither_torch_nor_jupyter() -> None:
                "print(*{'torch', 'nbformat', 'papermill', 'snakemake'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           env=os.environ | {"INTRIGUING_ROOT": str(ROOT), "PYTHONPATH": LIBRARY})
-    assert done.stdout.strip() == "", done.stdout + done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 @slow
@@ -193,11 +193,35 @@ def test_a_comment_in_a_training_module_and_prose_train_and_run_nothing(copy: Pa
 
 
 @slow
-def test_a_new_version_of_the_recipe_trains_everything(copy: Path) -> None:
-    change(copy / "lib" / "intriguing" / "specs.py", "recipe: int = 1", "recipe: int = 2")
-    trained = {line for line in pending(copy) if line.startswith("train ")}
-    assert {f"train {workflow.plan('smoke').label(key)}"
-            for key in workflow.plan("smoke").known} == trained
+def test_a_new_version_of_a_method_trains_its_networks_and_no_others(copy: Path) -> None:
+    path = copy / "lib" / "intriguing" / "methods" / "interaction_loss.py"
+    change(path, "version = 1", "version = 2")
+    mine = {f"train {spec.label}" for one in chapters.settings("smoke")
+            for spec in networks.declared(one) if spec.options.method.__name__.endswith(path.stem)}
+    expected = {"run 10-interaction-loss", "run 09-dropout-and-interactions", "render the pages"}
+    assert mine and pending(copy) == mine | expected  # 09 names the file through training.units
+
+
+@slow
+def test_new_files_make_no_page_and_no_receipt_stale(copy: Path) -> None:
+    library = copy / "lib" / "intriguing"
+    before = {name: modules(copy, name) for name in chapters.names()}
+    shutil.copy2(library / "methods" / "madry.py", library / "methods" / "another.py")
+    text = (library / "models" / "vgg.py").read_text(encoding="utf-8")
+    (library / "models" / "another.py").write_text(
+        text.replace('"vgg7-mnist"', '"vgg8-mnist"'), encoding="utf-8")
+    (library / "attacks" / "another.py").write_text("def another():\n    return 1\n")
+    change(library / "attacks" / "__init__.py", "from .targets import",
+           "from .another import another\nfrom .targets import")
+    assert {name: modules(copy, name) for name in chapters.names()} == before
+    assert pending(copy) == {"render the pages"}  # their reference shows the library
+
+
+def modules(book: Path, name: str) -> dict[str, str]:
+    """Return what a published page rests on of the library of a copy, by their hashes."""
+    page = shelves.load(book / "book" / "chapters" / f"{name}.ipynb")
+    families = page["metadata"]["intriguing"].get("families", ())
+    return fingerprint.module_hashes(page, book / "lib" / "intriguing", families)
 
 
 @slow
@@ -431,6 +455,17 @@ def test_a_dry_run_neither_waits_nor_downloads(
         lock.release()
     offline = "import os\nassert os.environ['INTRIGUING_OFFLINE']\nnets = []"
     settings(small.tiny, offline)
+    assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
+        ("chapter", "01-one")]
+
+
+@slow
+def test_a_dry_run_knows_its_jobs_when_the_users_profile_prints_none(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("quiet: rules\n")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path))
+    small.add("01-one", "print(1)")
     assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
         ("chapter", "01-one")]
 

@@ -99,6 +99,11 @@ def book_dir() -> Path:
     return root() / "book"
 
 
+def claims_dir() -> Path:
+    """Return the folder of what the papers claim, one YAML file a chapter."""
+    return root() / "book" / "claims"
+
+
 def chapters_dir() -> Path:
     """Return the folder of published, executed chapters."""
     return root() / "book" / "chapters"

@@ -2,14 +2,14 @@
 
 One process trains a network while others wait for it; a file that does not match its checksum is
 reported and rebuilt; a training that was killed resumes where it last saved.  The files
-themselves are `store`'s business, the trainings `training.jobs`'.
+themselves are `store`'s business, the trainings those of `methods`.
 """
 
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,19 +18,22 @@ from torch import Tensor, nn
 
 from intriguing import batches, data, models, paths, runtime, store
 from intriguing.errors import UserError
-from intriguing.specs import Spec, base, convnet, dropout, pools, resolve, szegedy
+from intriguing.methods import method
+from intriguing.methods.method import parents, spec
+from intriguing.shorthands import convnet, dropout, pools, szegedy
+from intriguing.specs import Spec, resolve
 from intriguing.store import state
-from intriguing.training.jobs import JOBS, Request
 from intriguing.training.loop import Log, Outcome
 
 __all__ = [
-    "Spec", "base", "convnet", "dropout", "ensure", "get", "info", "list", "pools", "remove",
-    "resolve", "szegedy", "verify",
+    "Spec", "convnet", "dropout", "ensure", "get", "info", "list", "parents", "pools", "remove",
+    "resolve", "spec", "szegedy", "verify",
 ]  # fmt: skip
 
 
 def get(
     spec: Spec,
+    parents: Mapping[str, nn.Module] | None = None,
     *,
     device: torch.device | str | None = None,
     log: Log | None = None,
@@ -40,7 +43,9 @@ def get(
 
     Parameters
     ----------
-    spec : which network; `szegedy` makes the usual ones.
+    spec : which network; `spec` makes one of any method, `szegedy` and its like the usual ones.
+    parents : networks of the zoo that it is built on and that are at hand, by role; the others
+        come from the store, or are trained before it.
     device : where it is trained, if need be, and returned; None means ``runtime.device("auto")``.
     log : receives lines of progress.
     save_every : seconds between two saved states of a training: what a kill can cost at most.
@@ -54,6 +59,7 @@ def get(
     Raises
     ------
     UserError : a chapter that runs at smoke asks for a network that it does not declare.
+    ValueError : a parent is another network than the spec's.
 
     Warns
     -----
@@ -62,8 +68,8 @@ def get(
     spec = resolve(spec)
     _hold_to_declaration(spec)
     chosen = _device(device)
-    record, tensors = _obtain(spec, chosen, log, save_every)
-    model = models.build(spec.architecture)
+    record, tensors = _obtain(spec, chosen, log, save_every, parents)
+    model = method.initial(spec)
     model.load_state_dict(tensors)
     model.zoo_info = record
     return model.eval().to(chosen)
@@ -80,10 +86,10 @@ def ensure(
     chosen = _device(device)
     wanted = [resolve(spec) for spec in specs]
     records = []
-    for number, spec in enumerate(wanted, 1):
-        _hold_to_declaration(spec)
-        said = None if log is None else _prefixed(log, f"[{number}/{len(wanted)}] {spec.label}: ")
-        records.append(_obtain(spec, chosen, said, save_every)[0])
+    for number, one in enumerate(wanted, 1):
+        _hold_to_declaration(one)
+        said = None if log is None else _prefixed(log, f"[{number}/{len(wanted)}] {one.label}: ")
+        records.append(_obtain(one, chosen, said, save_every)[0])
     return tuple(records)
 
 
@@ -168,7 +174,11 @@ def _prefixed(log: Log, prefix: str) -> Log:
 
 
 def _obtain(
-    spec: Spec, device: torch.device, log: Log | None, save_every: float
+    spec: Spec,
+    device: torch.device,
+    log: Log | None,
+    save_every: float,
+    at_hand: Mapping[str, nn.Module] | None = None,
 ) -> tuple[dict, dict[str, Tensor]]:
     """Return (sidecar, tensors), training under the lock if the store has no sound copy."""
     try:
@@ -189,42 +199,44 @@ def _obtain(
             say(text)
         if found is not None:
             return found
-        return _train(spec, device, say, save_every, rebuilt)
+        return _train(spec, device, say, save_every, rebuilt, at_hand or {})
 
 
 def _train(
-    spec: Spec, device: torch.device, say: Log, save_every: float, rebuilt: str | None
+    spec: Spec,
+    device: torch.device,
+    say: Log,
+    save_every: float,
+    rebuilt: str | None,
+    at_hand: Mapping[str, nn.Module],
 ) -> tuple[dict, dict[str, Tensor]]:
     """Train, measure and store one network; the caller holds the lock."""
-    below, start = base(spec), None
-    if below is not None:
-        start = get(below, device=device, log=say, save_every=save_every)
+    built_on = {
+        role: _parent(role, below, at_hand, device)
+        if role in at_hand
+        else get(below, device=device, log=say, save_every=save_every)
+        for role, below in method.parents(spec).items()
+    }
     images = data.load(spec.dataset, spec.split, n=spec.n)
     _check_images(spec, images)
     store.sweep(spec.key)
-    request = Request(
-        architecture=spec.architecture,
-        numbers=dict(spec.numbers),
-        seed=spec.seed,
-        x=images.x.to(device),
-        y=images.y.to(device),
-        base=start,
-        resume=_resumable(spec.key, say),
-        save=_saver(spec.key, save_every),
-        log=say,
-    )
+    x, y, resume = images.x.to(device), images.y.to(device), _resumable(spec.key, say)
     with runtime.deterministic(), batches.whole(spec.label):
-        model, outcome = JOBS[spec.objective](request)
+        model, outcome = method.train(
+            spec, x, y, parents=built_on, resume=resume, save=_saver(spec.key, save_every), log=say
+        )
     record = {
         "label": spec.label,
-        "spec": asdict(spec),
-        "base": None if start is None else start.zoo_info["key"],
-        "base_seconds": None if start is None else start.zoo_info["seconds"],
+        "spec": spec.canonical(),
+        "parents": {
+            role: {name: parent.zoo_info[name] for name in ("key", "seconds")}
+            for role, parent in built_on.items()
+        },
         "rebuilt": rebuilt,
-        "resumed": request.resume is not None,
+        "resumed": resume is not None,
         "environment": runtime.describe(device),
         **asdict(outcome),
-        **_errors(model, spec, request),
+        **_errors(model, spec, x, y),
     }
     record = store.write(spec.key, model.state_dict(), record)
     say(_summary(record, outcome))
@@ -240,11 +252,26 @@ def _check_images(spec: Spec, images: data.Dataset) -> None:
             f"({spec.split}) has {images.sha256[:12]}...: leave data_sha256 out to use these"
         )
     takes = models.input_shape(spec.architecture)
-    if shape != takes or classes > 10:
+    if shape != takes or classes > spec.classes:
         raise ValueError(
-            f"{spec.architecture} takes 10 classes of {' x '.join(map(str, takes))} pixels, but "
-            f"{spec.dataset!r} has {classes} classes of {' x '.join(map(str, shape))}"
+            f"{spec.architecture} takes {spec.classes} classes of {' x '.join(map(str, takes))} "
+            f"pixels, but {spec.dataset!r} has {classes} classes of {' x '.join(map(str, shape))}"
         )
+
+
+def _parent(
+    role: str, below: Spec, at_hand: Mapping[str, nn.Module], device: torch.device
+) -> nn.Module:
+    """Return a parent that is at hand.
+
+    Raises
+    ------
+    ValueError : it is another network, or none of the zoo.
+    """
+    model, wanted = at_hand[role], resolve(below)
+    if getattr(model, "zoo_info", {}).get("key") != wanted.key:
+        raise ValueError(f"the {role} must be {wanted.label} ({wanted.key[:12]}) of the zoo")
+    return model.to(device)
 
 
 def _resumable(key: str, say: Log) -> dict | None:
@@ -274,15 +301,14 @@ def _saver(key: str, every: float) -> Callable[[dict], None]:
     return save
 
 
-def _errors(model: nn.Module, spec: Spec, request: Request) -> dict[str, float | None]:
+def _errors(model: nn.Module, spec: Spec, x: Tensor, y: Tensor) -> dict[str, float | None]:
     """Return train and test error as fractions; None for a network that does not classify."""
-    if spec.architecture == "ae400":
+    if not method.classifies(spec):
         return {"train_error": None, "test_error": None}
     test = data.load(spec.dataset, "test")
-    device = request.x.device
     return {
-        "train_error": _error(model, request.x, request.y),
-        "test_error": _error(model, test.x.to(device), test.y.to(device)),
+        "train_error": _error(model, x, y),
+        "test_error": _error(model, test.x.to(x.device), test.y.to(x.device)),
     }
 
 

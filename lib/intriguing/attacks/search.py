@@ -16,6 +16,7 @@ from intriguing.batches import Batch
 
 from .boxlbfgs import BoxLBFGS
 from .bracket import Brackets
+from .losses import best_other
 
 WORDS = ("running", "bracket closed", "already the target", "rounds used up",
          "weight out of range", "fixed c")  # fmt: skip
@@ -96,7 +97,7 @@ class Search:
             (g,) = torch.autograd.grad(loss.sum(), pixels)
         logits = logits.detach()
         wanted = logits.gather(1, target[:, None]).squeeze(1)
-        others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
+        others = best_other(logits, target)
         return loss.detach(), self.penalty.gradient(g.flatten(1)), wanted - others
 
     def _tick(self) -> Tensor:

@@ -4,7 +4,6 @@ Papermill accepts an unknown parameter with a shrug and never looks at a type, s
 checked here, from the syntax tree of the `parameters` cell, before anything runs.
 """
 
-import ast
 import difflib
 import re
 from collections.abc import Mapping
@@ -84,16 +83,12 @@ def read(source: Path) -> Chapter:
     ------
     UserError : not a notebook, or its parameters cell is missing, double or not made of literals.
     """
-    cells = shelves.load(source)["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        raise UserError(
-            f"{source.name} has {len(tagged)} cells tagged 'parameters': a chapter needs one"
-        )
-    found = parameters.parse(source_of(tagged[0]), where=source.name)
+    nb = shelves.load(source)
+    found = parameters.of_notebook(nb, where=source.name)
     if "profile" not in found or found["profile"].types != (str,):
         raise UserError(f'{source.name} needs `profile = "smoke"` in its parameters cell')
-    markdown = "\n".join(source_of(cell) for cell in cells if cell.get("cell_type") == "markdown")
+    cells = (cell for cell in nb["cells"] if cell.get("cell_type") == "markdown")
+    markdown = "\n".join(source_of(cell) for cell in cells)
     heading = re.search(r"^# +(.+?)\s*$", markdown, flags=re.MULTILINE)
     return Chapter(source.stem, source, heading[1] if heading else source.stem, found)
 
@@ -203,35 +198,13 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
         valid = ", ".join(key for key in chapter.parameters if key != "profile")
         raise UserError(f"{chapter.name} has no parameter {name!r}{origin}: "
                         + (hint if close else f"it has {valid}"))
-    parameter = chapter.parameters[name]
-    for kind in parameter.types:
-        fits, converted = parameters.fit(value, kind, parameter.default)
-        if fits:
-            return converted
-    if not parameter.types:
-        return value
-    raise UserError(
-        f"{name} of {chapter.name}{origin} takes {parameter.expects()} (default "
-        f"{parameter.default!r}), not {value!r} ({type(value).__name__})"
-    )
+    try:
+        return chapter.parameters[name].take(value)
+    except ValueError as error:
+        raise UserError(f"{name} of {chapter.name}{origin} {error}") from error
 
 
 def parse_value(chapter: Chapter, name: str, text: str) -> Any:
-    """Return the value that the text of `-p NAME TEXT` stands for, checked.
-
-    Text for a parameter that takes text is taken as it is (and a relative path of an existing file
-    becomes absolute, since the kernel works in another folder); all else is read as a Python
-    literal, then as YAML.
-    """
+    """Return the value that the text of `-p NAME TEXT` stands for, checked (`Parameter.read`)."""
     parameter = chapter.parameters.get(name)
-    if parameter is not None and parameter.types == (str,):
-        is_path = ("/" in text or "\\" in text or Path(text).suffix) and Path(text).exists()
-        return check(chapter, name, str(Path(text).absolute()) if is_path else text)
-    try:
-        value = parameters.literal(ast.parse(text.strip(), mode="eval").body)
-    except (ValueError, SyntaxError, RecursionError):
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-    return check(chapter, name, value)
+    return check(chapter, name, text if parameter is None else parameter.read(text))

@@ -1,25 +1,20 @@
 """What a published page was made from: hashes of code, parameters and library modules.
 
-Hashes are of syntax trees, so comments and layout do not count, and they are written here in a
-form of our own, because `ast.dump` differs between versions of Python.  Notebooks are plain
-mappings (the JSON of the file, or nbformat's nodes); nothing here imports Jupyter or torch, or runs
-any code.
+Hashes are of syntax trees, so comments and layout do not count.  Notebooks are plain mappings (the
+JSON of the file, or nbformat's nodes); nothing here imports Jupyter or torch, or runs any code.
 """
 
 import ast
 import copy
 import functools
-import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths
+from intriguing.chapters import imports
 
-PACKAGE = "intriguing"
 PARAMETERS, INJECTED = "parameters", "injected-parameters"
 
 
@@ -60,26 +55,6 @@ def code_cells(nb: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [c for c in nb["cells"] if c.get("cell_type") == "code" and INJECTED not in tags_of(c)]
 
 
-# ---------------------------------------------------------------- syntax trees as text
-
-
-def _tree_text(node: Any) -> str:
-    """Return a syntax tree as text that is the same in every version of Python we run on."""
-    if isinstance(node, ast.AST):
-        parts, constant = [], isinstance(node, ast.Constant)
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if value is None:
-                if constant:
-                    parts.append("value=None")
-            elif value != [] and name not in ("ctx", "kind", "type_comment"):
-                parts.append(f"{name}={_tree_text(value)}")
-        return f"{type(node).__name__}({','.join(parts)})"
-    if isinstance(node, list):
-        return f"[{','.join(map(_tree_text, node))}]"
-    return repr(node)
-
-
 def _parse(text: str) -> ast.Module | str:
     """Return the tree of a cell, IPython lines (%, !) at its end; broken code stays text."""
     lines = text.splitlines()
@@ -90,31 +65,6 @@ def _parse(text: str) -> ast.Module | str:
         return text
     tree.body += [ast.Expr(ast.Constant(line)) for line in magic]
     return tree
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """Remove the docstrings of a module and of everything in it."""
-    for node in (tree, *_statements(tree)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(
-                first.value.value, str
-            ):
-                node.body = node.body[1:]
-    return tree
-
-
-def _statements(node: ast.AST) -> list[ast.AST]:
-    """Return all statements below a node, in functions and branches too, without expressions."""
-    found: list[ast.AST] = []
-    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for below in getattr(node, name, ()):
-            found += [below, *_statements(below)]
-    return found
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- hashes
@@ -135,8 +85,8 @@ def _code_hash(cells: tuple[tuple[str, bool], ...]) -> str:
             parts.append("parameters:" + ",".join(sorted(_assigned(text))))
         elif text.strip():
             tree = _parse(text)
-            parts.append(tree if isinstance(tree, str) else _tree_text(tree))
-    return _digest("\n".join(parts))
+            parts.append(tree if isinstance(tree, str) else imports.tree_text(tree))
+    return imports.digest("\n".join(parts))
 
 
 def _assigned(text: str) -> Iterator[str]:
@@ -149,7 +99,7 @@ def _assigned(text: str) -> Iterator[str]:
 
 def params_hash(parameters: Mapping[str, Any]) -> str:
     """Return the hash of parameter values; 1 and 1.0, lists and tuples are the same."""
-    return _digest(json.dumps(_canonical(parameters), sort_keys=True, allow_nan=False))
+    return imports.digest(json.dumps(_canonical(parameters), sort_keys=True, allow_nan=False))
 
 
 def _canonical(value: Any) -> Any:
@@ -160,92 +110,32 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def module_hashes(nb: Mapping[str, Any], package: Path | None = None) -> dict[str, str]:
-    """Return {module: hash of its code without docstrings} for what a notebook imports of ours.
+def module_hashes(
+    nb: Mapping[str, Any], package: Path | None = None, families: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return {module: hash of its code without docstrings} for what a notebook imports itself.
 
-    Imports are followed statically, through the package and into functions, from the notebook's
-    cells to the end; packages on the way count with their `__init__`.
+    Imports are followed statically, by the names in use, and end at the zoo; see `imports`.
 
     Parameters
     ----------
     package : the folder of the package; None: the one this file belongs to.
+    families : the modules of the architectures of the chapter's networks.
     """
-    return {name: digest for name, (_, digest) in _modules(nb, package).items()}
+    found = imports.modules(_trees(nb), package, families)
+    return {name: module.digest for name, module in found.items()}
 
 
-def module_files(nb: Mapping[str, Any], package: Path | None = None) -> list[Path]:
+def module_files(nb: Mapping[str, Any], families: Iterable[str] = ()) -> list[Path]:
     """Return the files of the modules that `module_hashes` looks at."""
-    return [file for file, _ in _modules(nb, package).values()]
+    return [module.file for module in imports.modules(_trees(nb), also=families).values()]
 
 
-def _modules(nb: Mapping[str, Any], package: Path | None = None) -> dict[str, tuple[Path, str]]:
-    """Return {module: (file, hash)} for what a notebook imports of ours, sorted by name."""
-    base = paths.package() if package is None else Path(package)
-    todo: list[str] = []
-    for cell in code_cells(nb):
-        tree = _parse(source_of(cell))
-        if isinstance(tree, ast.Module):
-            todo += _imports(tree, "", base)
-    found: dict[str, tuple[Path, str]] = {}
-    while todo:
-        name = todo.pop()
-        file = _file(name, base)
-        if name in found or file is None:
-            continue
-        digest, imports = _module(name, file, file.read_text(encoding="utf-8"), base)
-        todo += imports
-        found[name] = file, digest
-    return dict(sorted(found.items()))
-
-
-@functools.lru_cache(maxsize=512)  # chapters share most modules
-def _module(name: str, file: Path, text: str, base: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the hash of a module's code without docstrings, and what it imports of ours."""
-    tree = ast.parse(text)
-    here = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    imports = tuple(dict.fromkeys(_imports(tree, here, base)))
-    tree = _without_docstrings(tree)
-    tree.body = [node for node in tree.body if not _is_version(node)]
-    return _digest(_tree_text(tree)), imports
-
-
-def _is_version(node: ast.stmt) -> bool:
-    """Say whether a statement sets `__version__`, which no result depends on."""
-    return isinstance(node, ast.Assign) and any(
-        isinstance(target, ast.Name) and target.id == "__version__" for target in node.targets)
-
-
-def _file(module: str, base: Path) -> Path | None:
-    """Return the file of a module of the package, None if there is no such module."""
-    head, *rest = module.split(".")
-    if head != PACKAGE:
-        return None
-    stem = os.path.join(base, *rest)  # as text: this is asked for every name that is imported
-    for file in (os.path.join(stem, "__init__.py"), *([f"{stem}.py"] if rest else ())):
-        if os.path.isfile(file):
-            return Path(file)
-    return None
-
-
-def _imports(tree: ast.AST, here: str, base: Path) -> Iterator[str]:
-    """Yield the modules of the package that `tree`, in the package `here`, imports."""
-    for node in _statements(tree):
-        if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            origin = node.module or ""
-            if node.level:
-                above = here.split(".")
-                above = ".".join(above[: len(above) - node.level + 1])
-                origin = f"{above}.{origin}" if origin else above
-            found = [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in found:
-            parts = name.split(".")
-            for stop in range(1, len(parts) + 1):  # importing a.b.c runs a and a.b
-                if _file(".".join(parts[:stop]), base) is not None:
-                    yield ".".join(parts[:stop])
+def _trees(nb: Mapping[str, Any]) -> list[ast.Module]:
+    """Return the syntax tree of a notebook's code, as one: names bound in a cell hold in all."""
+    parsed = [_parse(source_of(cell)) for cell in code_cells(nb)]
+    body = [node for tree in parsed if isinstance(tree, ast.Module) for node in tree.body]
+    return [ast.Module(body, [])]
 
 
 # ---------------------------------------------------------------- comparing page and source
@@ -267,7 +157,7 @@ def state(
     A page that remembers nothing counts as stale.
     """
     made = published_nb.get("metadata", {}).get("intriguing", {})
-    now, then = module_hashes(source_nb, package), made.get("modules", {})
+    now, then = module_hashes(source_nb, package, made.get("families", ())), made.get("modules", {})
     changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     code = made.get("code") != code_hash(source_nb)
     return Freshness(

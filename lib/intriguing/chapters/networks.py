@@ -53,13 +53,12 @@ def declared(settings: Settings, *, resolved: bool = True) -> tuple["Spec", ...]
 
 
 def with_bases(specs: Iterable["Spec"]) -> tuple["Spec", ...]:
-    """Return the specs and, before each, the network that it is built on, if there is one."""
+    """Return the specs and, before each, the networks that it is built on."""
     from intriguing import zoo
 
     found: list[Spec] = []
     for spec in specs:
-        below = zoo.base(spec)
-        found += [*with_bases([below] if below else []), spec]
+        found += [*with_bases(zoo.parents(spec).values()), spec]
     return tuple(dict.fromkeys(found))
 
 

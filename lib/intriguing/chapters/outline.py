@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,15 @@ _MARGIN = 10.0  # seconds: what was saved since so long before may not be what w
 class Network:
     """A network that a chapter needs: its key, its name for people, the keys that it is built on.
 
-    `declared` is False for one that is there only because another is built on it.
+    `declared` is False for one that is there only because another is built on it.  `family` is the
+    module of its architecture, which no import leads to.
     """
 
     key: str
     label: str
     below: tuple[str, ...]
     declared: bool
+    family: str
 
 
 def outline(settings: Settings) -> tuple[Network, ...]:
@@ -59,8 +62,18 @@ def outline(settings: Settings) -> tuple[Network, ...]:
     return found
 
 
-def allow(settings: Settings, path: Path) -> list[str]:
-    """Write what the zoo is to allow the chapter's run, and return the declared keys, sorted.
+def keys(networks: Iterable[Network]) -> list[str]:
+    """Return the keys of the networks that a chapter declares, sorted."""
+    return sorted(one.key for one in networks if one.declared)
+
+
+def families(networks: Iterable[Network]) -> list[str]:
+    """Return the modules of the architectures of the networks that a chapter declares, sorted."""
+    return sorted({one.family for one in networks if one.declared})
+
+
+def allow(settings: Settings, path: Path) -> tuple[Network, ...]:
+    """Write what the zoo is to allow the chapter's run, and return the networks that it needs.
 
     At smoke a network that is not declared ends the run; elsewhere, where a run can be hours old by
     then, it is a warning.
@@ -69,7 +82,7 @@ def allow(settings: Settings, path: Path) -> list[str]:
     content = {"chapter": settings.chapter.name, "keys": [one.key for one in found],
                "strict": settings.profile == "smoke"}
     path.write_text(json.dumps(content), encoding="utf-8")
-    return sorted(one.key for one in found if one.declared)
+    return found
 
 
 def _found_out(settings: Settings) -> tuple[tuple[Network, ...], dict[str, Any] | None]:
@@ -77,6 +90,7 @@ def _found_out(settings: Settings) -> tuple[tuple[Network, ...], dict[str, Any] 
 
     None instead of the latter: the images come from a place that is not watched.
     """
+    from intriguing import models
     from intriguing.data import loading  # and with it torch
 
     bare = networks.declared(settings, resolved=False)
@@ -86,10 +100,11 @@ def _found_out(settings: Settings) -> tuple[tuple[Network, ...], dict[str, Any] 
         {_relative(path) for some in places for path in some})
     before = None if files is None else _state(files)
     specs = networks.declared(settings)
-    keys = {spec.key for spec in specs}
+    declared = {spec.key for spec in specs}
     found = tuple(
         Network(spec.key, spec.label,
-                tuple(below.key for below in networks.with_bases([spec])[:-1]), spec.key in keys)
+                tuple(below.key for below in networks.with_bases([spec])[:-1]),
+                spec.key in declared, models.family(spec.architecture).__name__)
         for spec in (networks.with_bases(specs) if specs else ()))
     return found, before if before is None or before == _state(files) else None
 

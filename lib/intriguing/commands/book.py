@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ def overview(options: argparse.Namespace) -> int:
     """Print the chapters with what is published and built, or the parameters of one."""
     from intriguing import chapters
 
+    if options.methods:
+        return _list_methods()
     if options.chapter:
         return _list_parameters(chapters.find(options.chapter))
     from intriguing.book import pages
@@ -68,6 +71,39 @@ def _shown(state: Any) -> str:
         return ""
     text = f"{state.made.get('profile', '?')} {str(state.made.get('started', ''))[:10]}".strip()
     return f"{text} (stale: {state.reason()})" if state.stale else text
+
+
+def _list_methods() -> int:
+    from intriguing import chapters
+    from intriguing.chapters import networks
+    from intriguing.methods import method
+
+    used: dict[str, set[str]] = {name: set() for name in method.names()}
+    with working():
+        for one in chapters.settings("cpu"):
+            for spec in networks.with_bases(networks.declared(one, resolved=False)):
+                name = spec.options.method.__name__.rpartition(".")[2]
+                used[name].add(one.chapter.name.partition("-")[0])
+    rows = []
+    for name, numbers in used.items():
+        here = method.find(name)
+        known = dict.fromkeys(network for ours in here.OURS.values() for network in ours)
+        rows.append((name, _paper(here.cite), " ".join(sorted(numbers)) or "-", ", ".join(known)))
+    table(("method", "paper", "chapters", "networks"), rows)
+    return RIGHT
+
+
+def _paper(key: str) -> str:
+    """Return "Madry et al. 2018" for an entry of book/references.bib, "-" without one."""
+    from intriguing import paths
+
+    text = (paths.book_dir() / "references.bib").read_text(encoding="utf-8")
+    entry = text.partition(f"{{{key},")[2].partition("\n}")[0] if key else ""
+    fields = dict(re.findall(r"^\s*(author|year)\s*=\s*\{(.*)\}", entry, flags=re.MULTILINE))
+    if len(fields) < 2:
+        return "-"
+    first, *others = fields["author"].split(" and ")
+    return f"{first.partition(',')[0]}{' et al.' if others else ''} {fields['year']}"
 
 
 def _list_parameters(chapter: Any) -> int:
@@ -227,10 +263,12 @@ def _say_pending(plan: Any, how: Any) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
-    from intriguing.book.run import publish
+    from intriguing.book.run import attest, publish
     from intriguing.machine import slots
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
+    if options.attest:
+        return _each(settings, lambda one: attest.attest(one, say))
     return _each(settings, lambda one: publish.publish(
         one, force=options.force, stream=sys.stderr, device=options.device,
         seat=lambda: slots.job(device=options.device, say=say)))

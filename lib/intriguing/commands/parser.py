@@ -91,6 +91,8 @@ def _list(under: Any, made: dict[str, _Parser]) -> None:
     one = _command(under, made, "list", book.overview,
                    more="With a chapter: its parameters, and their values at every profile.")
     one.add_argument("chapter", nargs="?", help="a chapter, to see its parameters")
+    one.add_argument("--methods", action="store_true",
+                     help="the training methods: paper, networks, and the chapters at cpu")
 
 
 def _run(under: Any, made: dict[str, _Parser]) -> None:
@@ -145,6 +147,9 @@ def _publish(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("--force", action="store_true", help="execute even what is up to date")
     one.add_argument("--dirty", action="store_true",
                      help="publish with uncommitted changes, or outside git")
+    one.add_argument("--attest", action="store_true",
+                     help="execute nothing at the profile: show at smoke that today's library "
+                          "gives the numbers of the one that made the page, and note it there")
     one.add_argument("--force-smoke", action="store_true",
                      help="publish a smoke run, whose numbers are not comparable")
     _device(one)
@@ -189,13 +194,15 @@ def _zoo(under: Any, made: dict[str, _Parser]) -> None:
     one = _command(under, made, "zoo train", stores.zoo_train,
                    "train networks that the chapters use, where missing",
                    "What is there is not trained again; an interrupted training resumes.")
-    one.add_argument("name", nargs="*", help="networks such as 'FC10(1e-4)' or CNN; default all")
+    one.add_argument("name", nargs="*", metavar="[METHOD] NETWORK",
+                     help="a method (`intriguing list --methods`; default szegedy), then networks "
+                          "such as 'FC10(1e-4)' or CNN; default all that it has settings for")
     one.add_argument("--dataset", default="mnist-5k", help="default: %(default)s")
     one.add_argument("--n", type=int, help="train on a subset of this many images")
     one.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED",
                      help="training seeds (default: 0)")
-    one.add_argument("--decay", choices=("calibrated", "literal"), default="calibrated",
-                     help="reading of the weight decay (default: %(default)s)")
+    one.add_argument("--decay", choices=("calibrated", "literal"),
+                     help="reading of szegedy's weight decay (default: calibrated)")
     one.add_argument("--chapter", help="the networks that a chapter declares, instead of names")
     _profile(one, default="smoke")
     one.add_argument("--key", help="of a chapter's networks, the one with this key")

@@ -1,6 +1,7 @@
 """The commands about what is kept: trained networks and data sets."""
 
 import argparse
+import functools
 import os
 from collections.abc import Iterable
 
@@ -91,19 +92,26 @@ def _of_chapter(options: argparse.Namespace) -> list:
 
 def _by_name(options: argparse.Namespace) -> list:
     """Return the specs that the command line names."""
-    from intriguing import data, zoo
-    from intriguing.training import RECIPES
+    from intriguing import data, specs, zoo
+    from intriguing.methods import method
 
     if options.key:
         raise UserError("--key goes with --chapter")
-    names = options.name or list(RECIPES)
+    known, names = method.names(), list(options.name)
+    chosen = names.pop(0) if names and names[0] in known else "szegedy"
+    how = {"decay": options.decay} if options.decay else {}
+    if chosen == "szegedy":  # with it goes a network that it has no setting for
+        make, here = zoo.szegedy, method.find(chosen).NETWORKS
+    else:
+        make = functools.partial(zoo.spec, chosen)
+        here = method.find(chosen).OURS.get(specs.images(options.dataset), {})
     for name in names:
-        if name not in RECIPES:
-            raise UserError(f"no network is called {name!r}: {nearest(name, RECIPES)}")
+        if name not in here:
+            raise UserError(f"no network is called {name!r}: {nearest(name, [*here, *known])}")
     _known_data([options.dataset], data.sources(), paths_allowed=True)
     try:
-        return [zoo.szegedy(name, options.dataset, decay=options.decay, seed=seed, n=options.n)
-                for seed in options.seeds for name in names]
+        return [make(name, options.dataset, seed=seed, n=options.n, **how)
+                for seed in options.seeds for name in names or here]
     except ValueError as error:
         raise UserError(str(error)) from error
 

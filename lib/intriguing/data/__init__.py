@@ -4,7 +4,10 @@
 """
 
 from intriguing.data.catalog import Source, sources
+from intriguing.data.labels import mislabelled
 from intriguing.data.loading import Dataset, count, load
 from intriguing.data.upkeep import fetch, status, verify
 
-__all__ = ["Dataset", "Source", "count", "fetch", "load", "sources", "status", "verify"]
+__all__ = [
+    "Dataset", "Source", "count", "fetch", "load", "mislabelled", "sources", "status", "verify",
+]  # fmt: skip

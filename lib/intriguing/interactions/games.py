@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import attacks, batches
+from intriguing.attacks.losses import best_other, without
 
 TARGET_MODES = ("fixed", "max")
 Grid = int | tuple[int, int]
@@ -94,7 +95,7 @@ class PerturbationGame:
         at = self.y[:, None, None].expand(-1, len(masks), 1)  # (N, M, 1)
         own = logits.gather(2, at).squeeze(2)
         if self.other is None:
-            return logits.scatter(2, at, -torch.inf).amax(2) - own
+            return best_other(logits, at.squeeze(2)) - own
         ahead = self.other[:, None, None].expand(-1, len(masks), 1)
         return logits.gather(2, ahead).squeeze(2) - own
 
@@ -147,7 +148,7 @@ def perturbation_game(
     game = PerturbationGame(model, x, y, delta, None, grid, batches.Batch(batch))
     if target_mode == "max":
         return game
-    return replace(game, other=best_other(model, x + delta.detach(), y, game.batch))
+    return replace(game, other=runner_up(model, x + delta.detach(), y, game.batch))
 
 
 def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -159,7 +160,7 @@ def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor
 
 
 @torch.no_grad()
-def best_other(model: nn.Module, x: Tensor, y: Tensor, batch: int | batches.Batch) -> Tensor:
+def runner_up(model: nn.Module, x: Tensor, y: Tensor, batch: int | batches.Batch) -> Tensor:
     """Return the class (N,) with the largest logit, the label apart."""
     logits = batches.apply(model, x, batch=batch)
-    return logits.scatter(1, y[:, None], -torch.inf).argmax(1)
+    return without(logits, y).argmax(1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.attacks.losses import best_other
 from intriguing.interactions.coalitions import ask
 from intriguing.interactions.games import Grid, PerturbationGame, perturbation_game
 from intriguing.interactions.mean import mean_quadrature
@@ -73,5 +74,5 @@ def _pass(game: PerturbationGame, masks: Tensor) -> Tensor:
     logits = game.model(game.masked(masks).flatten(0, 1)).unflatten(0, (len(game), len(masks)))
     at, other = (c[:, None, None].expand(-1, len(masks), 1) for c in (game.y, game.other))
     own = logits.gather(2, at).squeeze(2)  # (N, M)
-    most = logits.scatter(2, at, -torch.inf).amax(2)
+    most = best_other(logits, at.squeeze(2))
     return torch.stack([most, logits.gather(2, other).squeeze(2), logits.logsumexp(2)]) - own

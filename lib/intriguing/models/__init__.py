@@ -1,80 +1,42 @@
 """Networks by name.  Each maps pixels (N, C, H, W) in [0, 1] to logits (N, classes).
 
-One file per family; `build` is the only entry.  A name fixes the layer sizes and, given a
-generator, every initial weight.
+One file per family, with a table ARCHITECTURES of its names; there is no list of families to edit,
+and a family is imported when one of its names is asked for.  A name fixes the layer sizes and,
+given a generator, every initial weight.
 """
 
-from collections.abc import Callable
+import functools
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
 
 from intriguing.errors import nearest
-from intriguing.models.autoencoder import SparseAutoencoder, build_classifier
-from intriguing.models.cnn import AllCNN, SmallCNN
-from intriguing.models.convmixer import ConvMixer
-from intriguing.models.densenet import DenseNet
-from intriguing.models.mlp import MLP
-from intriguing.models.mobilenet import MobileNet
+from intriguing.models.architecture import Architecture
 from intriguing.models.normalize import Normalize
-from intriguing.models.resnet import ResNet
-from intriguing.models.vgg import POOL, VGG
 
-__all__ = [
-    "MLP", "VGG", "AllCNN", "ConvMixer", "DenseNet", "MobileNet", "ResNet", "SmallCNN",
-    "SparseAutoencoder", "architectures", "build", "input_shape",
-]  # fmt: skip
-
-
-def _grey() -> Normalize:
-    """Return the normalisation of MNIST's training pixels; other grey sets get it as well."""
-    return Normalize((0.1307,), (0.3081,))
-
-
-def _colour() -> Normalize:
-    """Return the normalisation of CIFAR-10's training pixels; other colour sets get it as well."""
-    return Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "fc10": lambda **kw: MLP((784, 10), **kw),
-    "fc100-100-10": lambda **kw: MLP((784, 100, 100, 10), **kw),
-    "fc200-200-10": lambda **kw: MLP((784, 200, 200, 10), **kw),
-    "fc123-456-10": lambda **kw: MLP((784, 123, 456, 10), **kw),
-    "ae400": lambda **kw: SparseAutoencoder(784, 400, **kw),
-    "ae400-10": lambda **kw: build_classifier(784, 400, 10, **kw),
-    "cnn-mnist": lambda **kw: SmallCNN(**kw),
-    "allcnn-mnist": lambda **kw: AllCNN(width=8, **kw),
-    "resnet8-mnist": lambda **kw: ResNet(width=8, blocks=1, **kw),
-    "vgg7-mnist": lambda **kw: VGG(
-        size=28, plan=(8, 8, POOL, 16, 16, POOL, 32, 32, POOL), pixels=_grey(), **kw
-    ),
-    "densenet16-mnist": lambda **kw: DenseNet(
-        layers=(3, 3), growth=8, wide=2, stride=2, pixels=_grey(), **kw
-    ),
-    "mobilenet-mnist": lambda **kw: MobileNet(
-        width=16, stride=2, plan=((32, 1), (64, 2), (64, 1), (64, 1)), pixels=_grey(), **kw
-    ),
-    "convmixer-mnist": lambda **kw: ConvMixer(width=64, depth=3, patch=4, pixels=_grey(), **kw),
-    "cnn-cifar": lambda **kw: SmallCNN(channels=3, size=32, widths=(32, 64), hidden=256, **kw),
-    "allcnn-cifar": lambda **kw: AllCNN(channels=3, width=96, **kw),
-    "resnet20-cifar": lambda **kw: ResNet(channels=3, width=32, blocks=3, **kw),
-    "resnet18-cifar": lambda **kw: ResNet(
-        channels=3, width=64, blocks=(2, 2, 2, 2), pixels=_colour(), **kw
-    ),
-    "resnet34-cifar": lambda **kw: ResNet(
-        channels=3, width=64, blocks=(3, 4, 6, 3), pixels=_colour(), **kw
-    ),
-    "vgg16-cifar": lambda **kw: VGG(pixels=_colour(), **kw),
-    "densenet100-cifar": lambda **kw: DenseNet(pixels=_colour(), **kw),
-    "mobilenet-cifar": lambda **kw: MobileNet(pixels=_colour(), **kw),
-    "convmixer-cifar": lambda **kw: ConvMixer(pixels=_colour(), **kw),
-}
+__all__ = ["Architecture", "architectures", "build", "family", "input_shape"]
 
 
 def architectures() -> list[str]:
     """Return the names that `build` knows."""
-    return sorted(_BUILDERS)
+    return sorted(_families())
+
+
+def family(architecture: str) -> ModuleType:
+    """Return the module of the family that a network belongs to.
+
+    Raises
+    ------
+    ValueError : no such architecture.
+    """
+    known = _families()
+    if architecture not in known:
+        raise ValueError(f"no architecture {architecture!r}: {nearest(architecture, known)}")
+    return importlib.import_module(f"{__name__}.{known[architecture]}")
 
 
 def input_shape(architecture: str) -> tuple[int, int, int]:
@@ -84,25 +46,48 @@ def input_shape(architecture: str) -> tuple[int, int, int]:
     ------
     ValueError : no such architecture.
     """
-    if architecture not in _BUILDERS:
-        raise ValueError(f"no architecture {architecture!r}: {nearest(architecture, _BUILDERS)}")
-    return (3, 32, 32) if architecture.endswith("-cifar") else (1, 28, 28)
+    return family(architecture).ARCHITECTURES[architecture].shape
 
 
-def build(architecture: str, *, generator: torch.Generator | None = None, **kw) -> nn.Module:
+def build(
+    architecture: str,
+    *,
+    classes: int = 10,
+    generator: torch.Generator | None = None,
+    **options,
+) -> nn.Module:
     """Return a freshly initialised network on the CPU, in train mode.
 
     Parameters
     ----------
     architecture : one of `architectures()`.
+    classes : logits.
     generator : draws the initial weights; None means ``runtime.generator(0, "init")``, so that a
         network is never initialised from torch's global state.
-    **kw : options of the family, such as `gain` of the fully connected networks.
+    **options : of the family, such as `gain` of the fully connected networks, in place of those
+        that belong to the name.
 
     Raises
     ------
-    ValueError : no such architecture.
+    ValueError : no such architecture, or its family has no such option.
     """
-    if architecture not in _BUILDERS:
-        raise ValueError(f"no architecture {architecture!r}: {nearest(architecture, _BUILDERS)}")
-    return _BUILDERS[architecture](generator=generator, **kw)
+    named = family(architecture).ARCHITECTURES[architecture]
+    valid = inspect.signature(named.make).parameters
+    for option in options:
+        if option not in valid:
+            raise ValueError(f"{architecture} has no option {option!r}: {nearest(option, valid)}")
+    given = {**named.options, **options}
+    if named.pixels is not None:
+        given.setdefault("pixels", Normalize(*named.pixels))
+    return named.make(classes=classes, generator=generator, **given)
+
+
+@functools.cache
+def _families() -> dict[str, str]:
+    """Return {architecture: name of the file of its family}."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        module = importlib.import_module(f"{__name__}.{file.stem}") if file.stem[0] != "_" else None
+        for name in getattr(module, "ARCHITECTURES", ()):
+            found[name] = file.stem
+    return found

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import GREY, Architecture
 from intriguing.models.mlp import MLP, dense
 
 
@@ -47,21 +48,6 @@ class SparseAutoencoder(nn.Module):
         return self.decoder(code), code
 
 
-def build_classifier(
-    pixels: int,
-    units: int,
-    classes: int,
-    *,
-    gain: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> MLP:
-    """Return the encoder followed by a softmax layer: an MLP (pixels, units, classes).
-
-    The first layer is to be replaced by a trained encoder with `adopt_encoder`.
-    """
-    return MLP((pixels, units, classes), gain=gain, generator=generator)
-
-
 def adopt_encoder(classifier: MLP, autoencoder: SparseAutoencoder) -> MLP:
     """Copy the trained encoder into the first layer of `classifier` and return `classifier`.
 
@@ -73,3 +59,21 @@ def adopt_encoder(classifier: MLP, autoencoder: SparseAutoencoder) -> MLP:
         first.bias.copy_(autoencoder.encoder.bias)
     first.requires_grad_(False)
     return classifier
+
+
+def _autoencoder(
+    classes: int, rho: float = 0.05, generator: torch.Generator | None = None
+) -> SparseAutoencoder:
+    """Return the paper's autoencoder, which has no use for classes."""
+    return SparseAutoencoder(784, 400, rho=rho, generator=generator)
+
+
+def _classifier(classes: int, gain: float = 1.0, generator: torch.Generator | None = None) -> MLP:
+    """Return an encoder, to be replaced by a trained one with `adopt_encoder`, and a softmax."""
+    return MLP((784, 400, classes), gain=gain, generator=generator)
+
+
+ARCHITECTURES = {
+    "ae400": Architecture(_autoencoder, GREY),
+    "ae400-10": Architecture(_classifier, GREY),
+}

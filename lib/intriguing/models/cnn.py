@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 
 
 def he_normal(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
@@ -176,3 +177,13 @@ class AllCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+ARCHITECTURES = {
+    "cnn-mnist": Architecture(SmallCNN, GREY),
+    "cnn-cifar": Architecture(
+        SmallCNN, COLOUR, {"channels": 3, "size": 32, "widths": (32, 64), "hidden": 256}
+    ),
+    "allcnn-mnist": Architecture(AllCNN, GREY, {"width": 8}),
+    "allcnn-cifar": Architecture(AllCNN, COLOUR, {"channels": 3, "width": 96}),
+}

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 from intriguing.models.cnn import he_normal
-from intriguing.models.normalize import Normalize
+from intriguing.models.normalize import CIFAR10, MNIST, Normalize
 
 
 def _mixed(
@@ -70,3 +71,11 @@ class ConvMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+_SMALL = {"width": 64, "depth": 3, "patch": 4}
+
+ARCHITECTURES = {
+    "convmixer-mnist": Architecture(ConvMixer, GREY, _SMALL, MNIST),
+    "convmixer-cifar": Architecture(ConvMixer, COLOUR, pixels=CIFAR10),
+}

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 from intriguing.models.cnn import he_normal, unbiased
-from intriguing.models.normalize import Normalize
+from intriguing.models.normalize import CIFAR10, MNIST, Normalize
 
 
 class DenseLayer(nn.Module):
@@ -93,3 +94,11 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+_SMALL = {"layers": (3, 3), "growth": 8, "wide": 2, "stride": 2}
+
+ARCHITECTURES = {
+    "densenet16-mnist": Architecture(DenseNet, GREY, _SMALL, MNIST),
+    "densenet100-cifar": Architecture(DenseNet, COLOUR, pixels=CIFAR10),
+}

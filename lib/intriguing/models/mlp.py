@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import GREY, Architecture
 
 
 def dense(inputs: int, units: int, gain: float, generator: torch.Generator) -> nn.Linear:
@@ -75,3 +76,20 @@ class MLP(nn.Module):
         for layer in self.layers[:-1]:
             h = torch.sigmoid(layer(h))
         return self.layers[-1](h)
+
+
+def _fully_connected(*units: int) -> Architecture:
+    """Return the paper's network of these hidden layers, for grey images."""
+
+    def make(classes: int, gain: float = 1.0, generator: torch.Generator | None = None) -> MLP:
+        return MLP((784, *units, classes), gain=gain, generator=generator)
+
+    return Architecture(make, GREY)
+
+
+ARCHITECTURES = {
+    "fc10": _fully_connected(),
+    "fc100-100-10": _fully_connected(100, 100),
+    "fc200-200-10": _fully_connected(200, 200),
+    "fc123-456-10": _fully_connected(123, 456),
+}

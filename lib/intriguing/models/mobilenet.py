@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 from intriguing.models.cnn import conv, he_normal
-from intriguing.models.normalize import Normalize
+from intriguing.models.normalize import CIFAR10, MNIST, Normalize
 
 # (channels, stride) of each separable convolution: the paper's, with a stride of 2 at the first
 # moved away, as is usual for 32 x 32 pixels.
@@ -64,3 +65,11 @@ class MobileNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+_SMALL = {"width": 16, "stride": 2, "plan": ((32, 1), (64, 2), (64, 1), (64, 1))}
+
+ARCHITECTURES = {
+    "mobilenet-mnist": Architecture(MobileNet, GREY, _SMALL, MNIST),
+    "mobilenet-cifar": Architecture(MobileNet, COLOUR, pixels=CIFAR10),
+}

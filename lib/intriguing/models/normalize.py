@@ -5,6 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+# mean and standard deviation of the training pixels; other sets of the kind get them as well
+MNIST = ((0.1307,), (0.3081,))
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
 
 class Normalize(nn.Module):
     """Map pixels x to (x - mean) / std, channel by channel.

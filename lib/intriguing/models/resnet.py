@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 from intriguing.models.cnn import conv, he_normal
-from intriguing.models.normalize import Normalize
+from intriguing.models.normalize import CIFAR10, Normalize
 
 
 class Block(nn.Module):
@@ -78,3 +79,13 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+_WIDE = {"channels": 3, "width": 64}
+
+ARCHITECTURES = {
+    "resnet8-mnist": Architecture(ResNet, GREY, {"width": 8, "blocks": 1}),
+    "resnet20-cifar": Architecture(ResNet, COLOUR, {"channels": 3, "width": 32, "blocks": 3}),
+    "resnet18-cifar": Architecture(ResNet, COLOUR, _WIDE | {"blocks": (2, 2, 2, 2)}, CIFAR10),
+    "resnet34-cifar": Architecture(ResNet, COLOUR, _WIDE | {"blocks": (3, 4, 6, 3)}, CIFAR10),
+}

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
+from intriguing.models.architecture import COLOUR, GREY, Architecture
 from intriguing.models.cnn import conv, he_normal
-from intriguing.models.normalize import Normalize
+from intriguing.models.normalize import CIFAR10, MNIST, Normalize
 
 POOL = 0  # stands in a plan where a 2 x 2 max-pooling does
 VGG16 = (
@@ -60,3 +61,11 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) for pixels (N, C, H, W)."""
         return self.head(self.features(x))
+
+
+_SMALL = (8, 8, POOL, 16, 16, POOL, 32, 32, POOL)
+
+ARCHITECTURES = {
+    "vgg7-mnist": Architecture(VGG, GREY, {"size": 28, "plan": _SMALL}, MNIST),
+    "vgg16-cifar": Architecture(VGG, COLOUR, pixels=CIFAR10),
+}

@@ -1,14 +1,24 @@
-"""The parameters of a chapter: what its cell assigns, and whether a value is of the right type."""
+"""The parameters of a chapter: what its cell assigns, and whether a value is of the right type.
+
+The one reader of that cell: profiles, the command line, records and notebooks ask here.  Light to
+import, since `intriguing --help` does.
+"""
 
 import ast
+import json
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from intriguing import paths
 from intriguing.errors import UserError
 
+TAG = "parameters"  # of the cell, as papermill wants it
 _NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
             ast.Div: operator.truediv}
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "tuple": tuple,
@@ -28,6 +38,63 @@ class Parameter:
         """Return the allowed types as words, such as "int or None"."""
         names = ("None" if kind is type(None) else kind.__name__ for kind in self.types)
         return " or ".join(names) or "anything"
+
+    def take(self, value: Any) -> Any:
+        """Return `value` as this parameter takes it (a float for an int, say).
+
+        Raises
+        ------
+        ValueError : another type; the message goes on from the parameter's name.
+        """
+        for kind in self.types:
+            fits, converted = fit(value, kind, self.default)
+            if fits:
+                return converted
+        if not self.types:
+            return value
+        raise ValueError(f"takes {self.expects()} (default {self.default!r}), not {value!r} "
+                         f"({type(value).__name__})")
+
+    def read(self, text: str) -> Any:
+        """Return what `text` from a command line stands for, not yet checked: see `take`.
+
+        Text for a parameter that takes text is taken as it is (and a relative path of an existing
+        file becomes absolute, since the kernel works in another folder).
+        """
+        if self.types != (str,):
+            return from_text(text)
+        is_path = ("/" in text or "\\" in text or Path(text).suffix) and Path(text).exists()
+        return str(Path(text).absolute()) if is_path else text
+
+
+def of_chapter(name: str) -> dict[str, Parameter] | None:
+    """Return the parameters of the chapter's source in this book, None where there is no source.
+
+    Raises
+    ------
+    UserError : as `of_notebook`, or a file that is no notebook.
+    """
+    file = paths.notebooks_dir() / f"{name}.ipynb"
+    if not file.is_file():
+        return None
+    try:
+        nb = json.loads(file.read_text(encoding="utf-8"))
+        return of_notebook(nb, where=file.name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file.name} is not a notebook: {error}") from error
+
+
+def of_notebook(nb: Mapping[str, Any], where: str) -> dict[str, Parameter]:
+    """Return the parameters of a notebook (the JSON of its file); `where` names it in messages.
+
+    Raises
+    ------
+    UserError : its parameters cell is missing, double or not made of literals.
+    """
+    tagged = [cell for cell in nb["cells"] if TAG in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise UserError(f"{where} has {len(tagged)} cells tagged {TAG!r}: a chapter needs one")
+    return parse("".join(tagged[0]["source"]), where)
 
 
 def parse(source: str, where: str) -> dict[str, Parameter]:
@@ -89,6 +156,17 @@ def literal(node: ast.AST) -> Any:
         values = [literal(item) for item in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)
     return ast.literal_eval(node)  # constants, signs, dicts; raises ValueError for the rest
+
+
+def from_text(text: str) -> Any:
+    """Return what a text stands for: a literal of Python, else a value of YAML, else itself."""
+    try:
+        return literal(ast.parse(text.strip(), mode="eval").body)
+    except (ValueError, SyntaxError, RecursionError):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
 
 
 def _types(default: Any, words: str) -> tuple[type, ...]:

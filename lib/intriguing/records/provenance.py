@@ -1,17 +1,16 @@
 """Where a result comes from: the commit, the profile, and how both are shown on a page."""
 
-import ast
-import json
 import math
 import subprocess
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from intriguing import paths
+from intriguing.errors import UserError
+from intriguing.records import parameters
 
 # what can change a result; published pages and documentation cannot
 _TRACKED = ("lib", "notebooks", "data/sources.toml", "requirements.txt", "pyproject.toml")
@@ -142,44 +141,30 @@ def plain(value: Any) -> Any:
 
 
 def modified(chapter: str, profile: str, values: Mapping[str, Any]) -> bool:
-    """Say whether a parameter differs from the chapter's default or, before that, its profile's."""
+    """Say whether a parameter differs from the chapter's default or, before that, its profile's.
+
+    A source that cannot be read and a profile that nobody knows vouch for no number.
+    """
     file = paths.profiles_dir() / f"{profile}.yml"
     try:
         scale = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(chapter) or {}
-    except FileNotFoundError:
-        return True  # a profile nobody knows cannot vouch for the numbers
-    expected = {**_defaults(chapter), **scale, "profile": profile}
-    return any(not _same(values[key], value) for key, value in expected.items() if key in values)
+        declared = parameters.of_chapter(chapter) or {}  # a run by hand may have no source
+    except (FileNotFoundError, UserError):
+        return True
+    defaults = {name: parameter.default for name, parameter in declared.items()}
+    expected = {**defaults, **scale, "profile": profile}
+    return any(not _same(values[name], value, declared.get(name))
+               for name, value in expected.items() if name in values)
 
 
-def _defaults(chapter: str) -> dict[str, Any]:
-    """Return the literals of the parameters cell; 8/255 as text, and {} without a source."""
+def _same(value: Any, expected: Any, parameter: parameters.Parameter | None) -> bool:
+    """Compare a value with its YAML form, in which 1e-3 and 8/255 are text."""
+    if parameter is None:  # then the value shows what the parameter takes
+        parameter = parameters.Parameter("", value, "", (type(value),))
     try:
-        text = (paths.notebooks_dir() / f"{chapter}.ipynb").read_text(encoding="utf-8")
-        tagged = (c for c in json.loads(text)["cells"]
-                  if "parameters" in c.get("metadata", {}).get("tags", []))
-        body = ast.parse("".join(next(tagged)["source"])).body
-    except (OSError, ValueError, KeyError, StopIteration, SyntaxError):
-        return {}  # the gates say what is wrong with a source; a run by hand may have none
-    found = {}
-    for node in body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and node.value is not None:
-            try:
-                found[target.id] = ast.literal_eval(node.value)
-            except ValueError:
-                found[target.id] = ast.unparse(node.value)
-    return found
-
-
-def _same(value: Any, expected: Any) -> bool:
-    """Compare a parameter with its YAML form, in which 1e-3 and 8/255 are text."""
-    if isinstance(expected, str) and isinstance(value, int | float):
-        try:
-            return math.isclose(value, float(Fraction(expected.replace(" ", ""))))
-        except (ValueError, ZeroDivisionError):
-            return False
-    return value == plain(expected)
+        return value == plain(parameter.take(expected))
+    except ValueError:
+        return False
 
 
 def commit() -> tuple[str | None, bool | None]:

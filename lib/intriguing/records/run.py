@@ -5,23 +5,20 @@ import json
 import math
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths
 from intriguing.errors import nearest
-from intriguing.records.files import FILE, SCHEMA, write
+from intriguing.records.files import FILE, write
 from intriguing.records.halvings import Halvings
-from intriguing.records.provenance import Card, Markdown, card, commit, modified, plain, provenance
+from intriguing.records.provenance import Card, Markdown, card, plain, provenance
 from intriguing.records.record import SHOWN, PaperValue, Record
 from intriguing.stats import Interval
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RECORD_NAME = re.compile(r"[^{}:\s][^{}:\n]*")
 
 
@@ -39,7 +36,7 @@ class Picture:
 
 
 class Run:
-    """The records of one chapter while it runs; made by :func:`start`."""
+    """The records of one chapter while it runs; made by `records.start`."""
 
     def __init__(self, head: dict[str, Any], folder: Path, clock: Callable[[], float]) -> None:
         self.head, self.folder = head, folder
@@ -48,7 +45,7 @@ class Run:
         self._files: dict[str, tuple[str, ...]] = {}  # stem -> suffixes
         self._trained: dict[str, float] = {}  # key -> seconds its training took
         self._card: Card | None = None
-        self._halvings = Halvings()
+        self.halvings = Halvings()  # listens from `records.start` to `finish`
         # by hand a cell may run twice; under the runner a name that comes twice is a mistake
         self._strict = bool(os.environ.get("INTRIGUING_RESULTS", "").strip())
 
@@ -78,7 +75,9 @@ class Run:
             name = f"{info.get('label', 'network')} ({key[:12]})"
             self.head["checkpoints"][name] = str(info["sha256"])
             self._trained[key] = float(info.get("seconds") or 0.0)
-            if info.get("base"):  # a network that others stand on was trained once
+            for parent in (info.get("parents") or {}).values():  # trained once, whoever uses it
+                self._trained[str(parent["key"])] = float(parent["seconds"] or 0.0)
+            if info.get("base"):  # so sidecars of before 2026-11-30 call an only parent
                 self._trained[str(info["base"])] = float(info.get("base_seconds") or 0.0)
             names.append(name)
         return tuple(names)
@@ -208,8 +207,8 @@ class Run:
 
         The head says under "halved" which batches did not fit (`intriguing.batches`).
         """
-        self._halvings.stop()
-        self.head["halved"] = [dict(row) for row in self._halvings.rows]
+        self.halvings.stop()
+        self.head["halved"] = [dict(row) for row in self.halvings.rows]
         self.head["seconds"] = round(self._clock() - self._begin, 2)
         self.head["training_seconds"] = round(sum(self._trained.values()), 2)
         content = {**self.head, "records": [asdict(record) for record in self.records]}
@@ -234,64 +233,6 @@ class Run:
         return provenance(self.head, [*links, f"[all numbers]({folder}/{FILE})"])
 
 
-def start(
-    chapter: str,
-    *,
-    profile: str,
-    parameters: Mapping[str, Any],
-    seeds: Sequence[int],
-    device: Any = "auto",
-) -> Run:
-    """Open the records of one run of `chapter`.
-
-    The folder is `paths.results_dir(chapter, profile)`: the runner's, or the profile's build
-    folder when a notebook is run by hand.
-
-    Parameters
-    ----------
-    chapter : the notebook's name without ".ipynb".
-    profile : the scale the parameters belong to.
-    parameters : every parameter of the chapter, by name.
-    seeds : the training seeds.
-    device : what the chapter computes on, for the record.
-
-    Raises
-    ------
-    ValueError : a chapter or profile that cannot be a folder name, or a parameter that is no
-        number, text, list or dict.
-    """
-    from intriguing import runtime  # needs torch, which readers of records do not
-
-    for what, name in (("chapter", chapter), ("profile", profile)):
-        if not _FILE_NAME.fullmatch(name):
-            raise ValueError(f"{what} {name!r} cannot be a folder name")
-    about = runtime.describe(device)
-    threads = f"{about['threads']} thread" + ("s" if about["threads"] != 1 else "")
-    place = [about["processor"], threads, about["system"]]
-    revision, dirty = commit()
-    values = plain(dict(parameters))
-    head = {
-        "schema": SCHEMA,
-        "chapter": chapter,
-        "profile": profile,
-        "modified": modified(chapter, profile, values),
-        "parameters": values,
-        "seeds": [int(seed) for seed in seeds],
-        "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "seconds": None,
-        "training_seconds": None,
-        "device": f"{about['device']} ({', '.join(place)})",
-        "versions": {"python": about["python"], **about["versions"]},
-        "commit": revision,
-        "dirty": dirty,
-        "checkpoints": {},
-        "halved": [],
-    }
-    run = Run(head, paths.results_dir(chapter, profile), time.perf_counter)
-    run._halvings.listen()
-    return run
-
-
 def _csv_cell(value: Any) -> Any:
     """Return a real number as text with eight significant digits (NaN: nothing), else `value`."""
     if isinstance(value, Real) and not isinstance(value, Integral):
@@ -300,6 +241,6 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _stem(name: str) -> str:
-    if not _FILE_NAME.fullmatch(name):
+    if not FILE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a file name: use letters, digits, '.', '_' and '-'")
     return name

@@ -9,12 +9,6 @@ from numpy.typing import ArrayLike
 from intriguing.stats.interval import Interval, check_level, vector_of
 
 
-def _ranks(vector: np.ndarray) -> np.ndarray:
-    """Return the ranks of `vector` (N,), ties sharing their mean rank."""
-    _, index, counts = np.unique(vector, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[index]
-
-
 def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     """Return Spearman's rank correlation of `x` and `y` (N,) with the Bonett-Wright interval.
 
@@ -31,7 +25,8 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         raise ValueError("the rank correlation of a constant vector does not exist")
     check_level(level)
-    n, rho = first.size, float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+    ranks = [scipy.stats.rankdata(vector) for vector in (first, second)]
+    n, rho = first.size, float(np.corrcoef(*ranks)[0, 1])
     rho = max(-1.0, min(1.0, rho))
     finest = 1 - 6 / (n * (n * n - 1))  # a perfect order is known to one swap of neighbours only
     z = math.atanh(max(-finest, min(finest, rho)))

@@ -13,6 +13,7 @@ that of what is left when both are regressed on the controls, in the same sense 
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
 from intriguing.errors import nearest
@@ -75,10 +76,7 @@ def rank(values: ArrayLike) -> np.ndarray:
     `panel_correlation` of ranks within images is, without ties, the mean of Spearman's rho over
     images.
     """
-    given = np.asarray(values, dtype=np.float64)
-    below = (given[..., :, None] > given[..., None, :]).sum(-1)
-    equal = (given[..., :, None] == given[..., None, :]).sum(-1)
-    return below + (equal + 1) / 2
+    return scipy.stats.rankdata(np.asarray(values, dtype=np.float64), axis=-1)
 
 
 def _point(data: np.ndarray):

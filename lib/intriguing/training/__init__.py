@@ -1,14 +1,12 @@
-"""One training loop (`loop`, `minibatch`), objectives as functions (`objectives`), resumable state
-(`state`) and the settings of the networks (`recipes`, `convnets`, `arms`, `dropout_arms`)."""
+"""The engine of all trainings: the loop, minibatches and full batches, shared objectives.
 
-from intriguing.training.arms import ARMS
-from intriguing.training.convnets import CONVNETS, network
-from intriguing.training.dropout_arms import DROPOUT_ARMS
+What is trained by which method stands in `intriguing.methods`.
+"""
+
+from intriguing.training.fit import Fit
 from intriguing.training.loop import Outcome, fit_full_batch
 from intriguing.training.minibatch import fit_minibatch
-from intriguing.training.recipes import RECIPES, Recipe
+from intriguing.training.passes import Passes
+from intriguing.training.request import Request
 
-__all__ = [
-    "ARMS", "CONVNETS", "DROPOUT_ARMS", "RECIPES", "Outcome", "Recipe", "fit_full_batch",
-    "fit_minibatch", "network",
-]  # fmt: skip
+__all__ = ["Fit", "Outcome", "Passes", "Request", "fit_full_batch", "fit_minibatch"]

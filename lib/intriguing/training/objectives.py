@@ -45,6 +45,12 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
+def coefficients(reading: str, lam: Sequence[float], model: nn.Module) -> list[float]:
+    """Return `decay_coefficients` for the linear layers of a network."""
+    units = [layer.out_features for layer in linear_layers(model)]
+    return decay_coefficients(reading, lam, units)
+
+
 def cross_entropy(coefficients: Sequence[float] = (), smoothing: float = 0.0) -> Objective:
     """Return mean cross entropy + sum over layers of a_l * sum(w_l^2); biases are not decayed.
 

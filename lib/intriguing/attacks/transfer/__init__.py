@@ -4,8 +4,9 @@
 back by a penalty in the place of a ball.
 """
 
-from intriguing.attacks.transfer.ascent import margin, pgd
-from intriguing.attacks.transfer.draws import Draws
+from intriguing.attacks.draws import Draws
+from intriguing.attacks.losses import margin
+from intriguing.attacks.transfer.combined import pgd
 from intriguing.attacks.transfer.interaction import Interaction
 from intriguing.attacks.transfer.parts import (
     Diverse,

@@ -87,7 +87,7 @@ class Interaction:
         once = batches.Batch(max(passes.size, len(x)))  # what the game is asked goes in one pass
         game = games.PerturbationGame(model, x, y, delta, None, self.cells, once)
         if self.target_mode == "fixed":
-            game = replace(game, other=games.best_other(model, x + delta.detach(), y, once))
+            game = replace(game, other=games.runner_up(model, x + delta.detach(), y, once))
         estimate = self.quadrature(seed)
         some = estimate.masks.any(1)  # where no cell is in, delta does not matter
         masks, weights = estimate.masks[some], estimate.weights[some].to(delta)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from intriguing.attacks.transfer.draws import Draws
+from intriguing.attacks.draws import Draws
 from intriguing.attacks.transfer.interaction import Interaction
 from intriguing.errors import nearest
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import batches, runtime
+from intriguing.attacks.ascent import slope
 from intriguing.attacks.common import AttackResult, check_inputs, measure
-from intriguing.attacks.transfer.ascent import BATCH, LOSSES
+from intriguing.attacks.losses import LOSSES
+from intriguing.attacks.transfer.combined import BATCH
 
 
 def penalised(
@@ -107,9 +109,7 @@ def penalty_for(
         )
 
     def gradient(x: Tensor, y: Tensor) -> Tensor:
-        pixels = x.detach().requires_grad_()
-        with torch.enable_grad():
-            return torch.autograd.grad(LOSSES[loss](model(pixels), y).sum(), pixels)[0]
+        return slope(lambda pixels: LOSSES[loss](model(pixels), y), x)
 
     batch = batch if batch is not None else BATCH.get(x.device.type, 128)
     with runtime.eval_mode(model):
@@ -120,13 +120,13 @@ def penalty_for(
 
 def _ascend(model, x: Tensor, y: Tensor, c: Tensor, power, loss, steps: int, step: float):
     """Return the last point (N, C, H, W) of the ascent from x."""
+    def penalised_gain(pixels: Tensor) -> Tensor:
+        size = (pixels - x).abs().pow(power).flatten(1).sum(1)  # (N,)
+        return loss(model(pixels), y) - c * size
+
     at = x.clamp(0, 1)
     for number in range(steps):
-        pixels = at.detach().requires_grad_()
-        with torch.enable_grad():
-            gain = loss(model(pixels), y)
-            size = (pixels - x).abs().pow(power).flatten(1).sum(1)  # (N,)
-            (g,) = torch.autograd.grad((gain - c * size).sum(), pixels)
+        g = slope(penalised_gain, at)
         length = g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         stride = step * (1 - number / steps) / length  # (N,)
         at = (at + stride[:, None, None, None] * g).clamp_(0, 1)

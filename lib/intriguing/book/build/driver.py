@@ -6,11 +6,12 @@ Snakemake's own, longer account goes to `_build/<profile>/workflow.log`, what ea
 
 import contextlib
 import importlib.util
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,14 +21,13 @@ from typing import TextIO
 
 import yaml
 
-from intriguing.machine import environment, gpus
 from intriguing import paths
-from intriguing.book.run import child, kernel, receipts
 from intriguing.book.build import settled, slurm, sources, workflow
+from intriguing.book.run import child, kernel, receipts
 from intriguing.errors import UserError
+from intriguing.machine import environment, gpus
 
-_RULE = re.compile(r"(?:local)?rule (\w+):")
-_WILDCARD = re.compile(r"\s+wildcards: (?:key|chapter)=([^,\s]+)")
+_WHICH = {"train": "key", "chapter": "chapter", "pages": ""}  # {rule: wildcard that tells a job}
 POLL = 0.5  # seconds between two looks at the logs
 GRACE = 20  # seconds that an interrupted workflow has to end its jobs
 
@@ -121,6 +121,10 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
 def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
     """Return what a build would do now: ("train", key), ("chapter", name) and ("pages", "").
 
+    Snakemake's dry run is asked, but not read: how much it prints is up to a user's profile.  It
+    writes its jobs down (`workflow.Jobs`).  Its `--summary` will not do: that calls what a killed
+    build left half made up to date, and a build makes it again.
+
     Raises
     ------
     UserError : Snakemake is not installed, or cannot plan the build; the message has its words.
@@ -132,26 +136,23 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
             _sweep(plan)
         finally:
             lock.release()
-    with environment.changed({environment.OFFLINE: "1"}):  # a question is no reason to download
-        done = subprocess.run([*_command(plan, how), "--dry-run"], env=_environment(how),
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        text = done.stdout + done.stderr
+    with (
+        environment.changed({environment.OFFLINE: "1"}),  # a question is no reason to download
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        jobs = Path(folder, "jobs")
+        done = subprocess.run(
+            [*_command(plan, how, f"jobs={jobs}"), "--dry-run"], env=_environment(how),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             plan.check()
-            raise UserError(f"Snakemake cannot plan the build:\n{text}")
-    found, rule = [], ""
-    for line in text.splitlines():
-        if match := _RULE.match(line):
-            rule = match[1]
-            if rule == "pages":
-                found.append((rule, ""))
-        elif match := _WILDCARD.match(line):
-            found.append((rule, match[1]))
-    return found
+            raise UserError(f"Snakemake cannot plan the build:\n{done.stdout}{done.stderr}")
+        told = [json.loads(line) for line in jobs.read_text(encoding="utf-8").splitlines()]
+    return [(rule, wildcards.get(_WHICH[rule], "")) for rule, wildcards in told if rule in _WHICH]
 
 
-def _command(plan: workflow.Plan, how: How) -> list[str]:
-    """Return the command line of Snakemake."""
+def _command(plan: workflow.Plan, how: How, *config: str) -> list[str]:
+    """Return the command line of Snakemake; `config` is more that Snakefile is to know."""
     jobs, threads, root = how.at_a_time(), 1, paths.root()
     profiles = root / "workflow" / "profiles"
     if how.cluster:  # its profile says how many jobs, and how many cores each
@@ -166,7 +167,7 @@ def _command(plan: workflow.Plan, how: How) -> list[str]:
         "--workflow-profile", str(profiles / "default"), *where,
         "--nolock",  # the workflow has a lock of its own, which no kill leaves behind
         "--config", f"profile={plan.profile}", f"threads={threads}",
-        f"gpu={int(how.gpus > 0 and how.cluster is not None)}",
+        f"gpu={int(how.gpus > 0 and how.cluster is not None)}", *config,
     ]
 
 

@@ -4,6 +4,8 @@ Snakemake decides what runs, when and where; this module says what there is.  It
 Snakemake's process; nothing a notebook imports knows of either.
 """
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths
-from intriguing import chapters
-from intriguing.chapters import fingerprint, outline, shelves
-from intriguing.book.run import receipts
+from intriguing import chapters, paths
 from intriguing.book.build import sources
+from intriguing.book.run import receipts
+from intriguing.chapters import fingerprint, outline, shelves
 
 PAGES = "html/index.html"  # below the profile's folder: the page to open
 RENDERED = "rendered"  # a file there that says that the pages show all that was run
@@ -107,11 +108,12 @@ class Plan:
         return self._known[key][1]
 
     def sources(self, chapter: str) -> list[str]:
-        """Return the notebook of a chapter, its profile, and the library modules it imports."""
+        """Return the notebook of a chapter, its profile, and the library modules it rests on."""
         one = next(one for one in self.settings if one.chapter.name == chapter)
         notebook = shelves.load(one.chapter.source)
         profile = paths.profiles_dir() / f"{self.profile}.yml"
-        modules = fingerprint.module_files(notebook)
+        families = outline.families(self._needed[chapter])
+        modules = fingerprint.module_files(notebook, families)
         return [self._relative(path) for path in (one.chapter.source, profile, *modules)]
 
 
@@ -147,3 +149,18 @@ def claim(
         waiting()
         lock.acquire()
     return lock
+
+
+class Jobs(logging.Handler):
+    """Writes each job that Snakemake tells of to a file, a line of JSON: its rule and wildcards."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = Path(file)
+        self.file.touch()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write down what Snakemake says, if it is a job (an event of its logger plugins)."""
+        if getattr(record, "event", None) == "job_info":
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([record.rule_name, dict(record.wildcards)]) + "\n")

@@ -1,24 +1,24 @@
-"""Read `book/claims.yml`, the list of what the papers claim and the chapters test, strictly.
+"""Read `book/claims/`, the lists of what the papers claim and the chapters test, strictly.
 
-Entries are written before a chapter is run.  A paper's number that was only remembered (tag M) can
-be listed, but no test may use it and no statement print it.
+One file a chapter, named after it.  Entries are written before a chapter is run.  A paper's number
+that was only remembered (tag M) can be listed, but no test may use it and no statement print it.
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from intriguing import records
+from intriguing import chapters, paths, records
 from intriguing.errors import UserError, nearest
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times faster
 PROFILES = ("smoke", "cpu", "gpu", "paper")
-_KEYS = ("id", "chapter", "source", "statement", "paper", "unit", "record", "test", "profiles")
+_KEYS = ("id", "source", "statement", "paper", "unit", "record", "test", "profiles")
 _TESTS = {"equal": ("margin",), "within": ("than", "margin"), "greater": ("than", "margin"),
           "less": ("than", "margin")}
 
@@ -62,41 +62,69 @@ class Claim:
         return f"{self.kind} than {self.than + sign * self.margin:g}"
 
 
-def load(path: Path | str) -> list[Claim]:
-    """Read and check the list of claims.
+def load(folder: Path | str | None = None) -> list[Claim]:
+    """Read and check the claims of all chapters: in the book's order, within one in the file's.
+
+    Parameters
+    ----------
+    folder : where the files `<chapter>.yml` are; None: `paths.claims_dir()`.
 
     Raises
     ------
-    UserError : not a list of complete entries; the message names the claim and what is wrong.
+    UserError : no such folder, or as `read`.
     """
-    path = Path(path)
+    folder = paths.claims_dir() if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder.name} is not there: the folder of the claims, one file a chapter")
+    found: list[Claim] = []
+    for file in sorted(folder.glob("*.yml")):
+        found += read(file, found)
+    return found
+
+
+def read(file: Path, others: Iterable[Claim] = ()) -> list[Claim]:
+    """Read and check the claims of one chapter.
+
+    Parameters
+    ----------
+    file : named after the chapter.
+    others : claims of other files, whose ids are taken.
+
+    Raises
+    ------
+    UserError : a file that belongs to no chapter or is no list of complete entries, or an id used
+        twice; the message names the file, the claim and what is wrong.
+    """
+    where = f"{file.parent.name}/{file.name}"
+    if file.stem not in chapters.names():
+        hint = nearest(file.stem, chapters.names())
+        raise UserError(f"{where}: no chapter is called {file.stem!r}: {hint}")
     try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except FileNotFoundError as error:
-        raise UserError(f"{path.name} is not there: the claims are listed in it") from error
-    except (OSError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"{path.name} cannot be read: {text}") from error
-    if entries is None:
-        return []
-    if not isinstance(entries, list):
-        raise UserError(f"{path.name} must be a list of claims")
-    found: dict[str, Claim] = {}
-    for number, entry in enumerate(entries, start=1):
+        entries = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list | None):
+        raise UserError(f"{where} must be a list of claims")
+    taken = {claim.id: claim.chapter for claim in others}
+    found = []
+    for number, entry in enumerate(entries or [], start=1):
         name = entry.get("id") if isinstance(entry, dict) else None
-        where = f"{path.name}: claim {name if isinstance(name, str) else number!r}"
         try:
-            claim = _claim(entry)
+            claim = _claim(entry, file.stem)
+            if claim.id in taken:
+                also = taken[claim.id]
+                raise ValueError("the id is used twice" if also == file.stem else
+                                 f"the id is used by chapter {also} too")
         except ValueError as error:
-            raise UserError(f"{where}: {error}") from error
-        if claim.id in found:
-            raise UserError(f"{where}: the id is used twice")
-        found[claim.id] = claim
-    return list(found.values())
+            what = name if isinstance(name, str) else repr(number)
+            raise UserError(f"{where}: claim {what}: {error}") from error
+        taken[claim.id] = claim.chapter
+        found.append(claim)
+    return found
 
 
-def _claim(entry: Any) -> Claim:
-    """Return one checked entry; ValueError says what is wrong with it."""
+def _claim(entry: Any, chapter: str) -> Claim:
+    """Return one checked entry of a chapter; ValueError says what is wrong with it."""
     _exactly(entry, _KEYS, "the claim")
     _exactly(entry["source"], ("cite", "where", "tag"), "source")
     test = entry["test"]
@@ -114,7 +142,7 @@ def _claim(entry: Any) -> Claim:
             raise ValueError(f"no profile is called {profile!r}: {nearest(profile, PROFILES)}")
     claim = Claim(
         id=_text(entry, "id"),
-        chapter=_text(entry, "chapter"),
+        chapter=chapter,
         cite=_text(entry["source"], "cite"),
         where=_text(entry["source"], "where"),
         tag=_text(entry["source"], "tag"),

@@ -5,13 +5,13 @@ Only sources, profiles and recorded runs are read; nothing is trained, and no im
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from intriguing import chapters, data, zoo
+from intriguing import chapters, data, specs, zoo
 from intriguing.book.cost import machine, rules, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job
@@ -110,8 +110,8 @@ def plan(profile: str, *, local: bool = True) -> Plan:
         fresh = {spec: count(replace(spec, seed=0)) for spec in needed if spec not in seen}
         for spec, counted in fresh.items():
             seen[spec] = f"train {spec.label} {spec.key[:8]}"
-            below = zoo.base(spec)
-            jobs.append((seen[spec], machine.training(counted), (seen[below],) if below else ()))
+            below = tuple(seen[parent] for parent in zoo.parents(spec).values())
+            jobs.append((seen[spec], machine.training(counted), below))
         rows.append(_row(settings, list(fresh.values()), known.get(name), local))
         if rows[-1].gpu is not None:
             jobs.append((name, rows[-1].gpu, tuple(seen[spec] for spec in needed)))
@@ -204,9 +204,20 @@ def _trainings(
             continue
         head = json.loads(path.read_text(encoding="utf-8"))
         settings = chapters.resolve(chapters.find(name), head["profile"])
-        told = {text.rpartition(" (")[0] for text in head["checkpoints"]}  # "label (key)"
-        specs = [spec for spec in networks.declared(settings, resolved=False)
-                 if spec.label in told]
-        if specs and len(specs) == len(told) and head["device"].startswith("cpu"):
-            flops = sum(count(replace(spec, seed=0)).flops for spec in networks.with_bases(specs))
+        told = head["checkpoints"]
+        found = [spec for spec in networks.declared(settings, resolved=False)
+                 if _named(spec, told)]
+        if found and len(found) == len(told) and head["device"].startswith("cpu"):
+            flops = sum(count(replace(spec, seed=0)).flops for spec in networks.with_bases(found))
             yield flops, float(head["training_seconds"])
+
+
+def _named(spec: Spec, checkpoints: Iterable[str]) -> bool:
+    """Say whether a network is among those that a record names, as "label (beginning of its key)".
+
+    The key of one trained on a part of a set is not known without its images: there the label does.
+    """
+    images = specs.listed(spec)
+    if images is None:
+        return any(name.startswith(f"{spec.label} (") for name in checkpoints)
+    return f"{spec.label} ({replace(spec, data_sha256=images).key[:12]})" in checkpoints

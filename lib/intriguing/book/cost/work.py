@@ -14,10 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from intriguing import data, imagenet, models, specs, vision, zoo
+from intriguing import data, imagenet, models, vision, zoo
 from intriguing.zoo import Spec
 
-FULL_BATCH = ("decay-calibrated", "decay-literal")  # L-BFGS on all images at once
 EVALUATIONS = 1.16  # gradients of an L-BFGS iteration: 1.15 to 1.17 in our trainings
 OPTIMISER = 20  # kernels of one update of the weights, whatever their number: Adam on lists
 GRADIENTS = 10  # of one attack on a pool's entry: 8 to 11 in our trainings
@@ -107,30 +106,29 @@ def training(spec: Spec) -> Work:
     ------
     ValueError, UserError : no such images.
     """
-    numbers, images = dict(spec.numbers), data.count(spec.dataset, spec.split, spec.n)
+    options, images = spec.options, data.count(spec.dataset, spec.split, spec.n)
+    passes, fit = options.method.passes(options), getattr(options, "fit", None)
     whole = once = forward(spec.architecture)
-    if zoo.base(spec) is not None:  # only the last layer is trained, on features computed once
-        once = count(models.build(spec.architecture).layers[-1], (400,))
-    if spec.objective in FULL_BATCH:
-        steps = numbers["iterations"] * EVALUATIONS
-        passes, update = steps * images, 10 * numbers["history"]
+    if passes.part == "last layer":
+        last = models.build(spec.architecture).layers[-1]
+        once = count(last, (last.in_features,))
+    if fit is None:  # L-BFGS on all images at once
+        steps = options.iterations * EVALUATIONS
+        seen, update = steps * images, 10 * options.history
     else:
-        steps = numbers["epochs"] * math.ceil(images / numbers["batch"])
-        passes, update = numbers["epochs"] * images, OPTIMISER
-    inner = 2 * numbers.get("steps", "step" in numbers)  # adversarial: gradients of the pixels
-    flops = (3 + inner) * passes * once.flops
-    kernels = steps * ((3 + inner) * once.kernels + update)
-    if "contexts" in numbers:  # four masked passes a context, through the part above the layer
-        above = forward_above(spec.architecture, int(numbers["level"]))
-        masked = 4 * numbers["contexts"]
-        flops += 3 * masked * passes * above.flops
+        steps = fit.epochs * math.ceil(images / fit.batch)
+        seen, update = fit.epochs * images, OPTIMISER
+    flops = passes.network * seen * once.flops
+    kernels = steps * (passes.network * once.kernels + update)
+    if passes.above:
+        above = forward_above(spec.architecture, passes.level)
+        flops += passes.above * seen * above.flops
         kernels += steps * (3 * above.kernels + MASKS)
-    pools = sum(value > 0 for name, value in numbers.items() if name.startswith("size"))
-    refreshes = pools * (numbers.get("epochs", 1) - 1)
-    if refreshes:
-        flops += refreshes * numbers["fresh"] * GRADIENTS * 2 * whole.flops
-        kernels += refreshes * ROUNDS * (2 * whole.kernels + SEARCH)
-    return Work(flops, kernels, 4 * whole.parameters, bool(numbers.get("bfloat16")))
+    if passes.attacked:
+        refreshes = fit.epochs - 1
+        flops += refreshes * passes.attacked * GRADIENTS * 2 * whole.flops
+        kernels += refreshes * passes.pools * ROUNDS * (2 * whole.kernels + SEARCH)
+    return Work(flops, kernels, 4 * whole.parameters, fit is not None and fit.bfloat16)
 
 
 def mflop(names: str | list[str], dataset: str, photographs: object = "") -> float:
@@ -151,6 +149,6 @@ def mflop(names: str | list[str], dataset: str, photographs: object = "") -> flo
     if photographs:
         own = (imagenet.NETWORKS.get(name, (name,))[0] for name in listed)
         return sum(vision.operations(name) for name in own) / 1e6
-    made = ((specs.szegedy if name.startswith("FC") else specs.convnet)(name, dataset)
+    made = ((zoo.szegedy if name.startswith("FC") else zoo.convnet)(name, dataset)
             for name in listed)
     return sum(forward(spec.architecture).flops for spec in made) / 1e6

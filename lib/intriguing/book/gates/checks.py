@@ -29,6 +29,7 @@ from intriguing.book.gates.house import (
     texts,
 )
 from intriguing.book.gates.notebooks import (
+    directives_read,
     executed_in_order,
     figures_described,
     fresh,
@@ -86,15 +87,12 @@ def _parameter_values(house: House, name: str) -> Iterator[float]:
 
 
 def claims_measured(house: House) -> Iterator[Problem]:
-    """Every claim belongs to a chapter, cites a known source, and its record exists and fits."""
+    """Every claim cites a known source, and its record exists and fits."""
     bibliography = paths.book_dir() / "references.bib"
     text = bibliography.read_text(encoding="utf-8") if bibliography.is_file() else ""
     cited = set(re.findall(r"^\s*@\w+\{\s*([^,\s]+)", text, flags=re.MULTILINE))
     for claim in house.claims:
-        where = f"book/claims.yml, {claim.id}"
-        if claim.chapter not in house.sources:
-            hint = nearest(claim.chapter, house.sources)
-            yield Problem("error", where, f"no chapter is called {claim.chapter!r}: {hint}")
+        where = f"book/claims/{claim.chapter}.yml, {claim.id}"
         if claim.cite not in cited:
             hint = nearest(claim.cite, cited)
             yield Problem("error", where, f"references.bib has no {claim.cite!r}: {hint}")
@@ -174,7 +172,7 @@ def contents_match(house: House) -> Iterator[Problem]:
     except (OSError, yaml.YAMLError) as error:
         yield Problem("error", paths.MARKER, f"cannot be read: {' '.join(str(error).split())}")
         return
-    generated = {"book/scorecard"} if (paths.book_dir() / "claims.yml").is_file() else set()
+    generated = {"book/scorecard"} if paths.claims_dir().is_dir() else set()
     for entry in sorted(listed - generated):
         stem = re.sub(r"\.(md|ipynb)$", "", entry)
         if any((paths.root() / f"{stem}{end}").is_file() for end in (".md", ".ipynb")):
@@ -212,8 +210,8 @@ def _files(node: Any) -> Iterator[str]:
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
     readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
-    executed_in_order, fresh, figures_described, numbers_from_records, claims_measured,
-    results_present, scorecard_current, contents_match,
+    executed_in_order, fresh, figures_described, directives_read, numbers_from_records,
+    claims_measured, results_present, scorecard_current, contents_match,
 )
 
 

@@ -75,9 +75,9 @@ def load() -> House:
         content = house.attempt(where, lambda profile=profile: chapters.load_profile(profile))
         if content is not None:
             house.profiles[profile] = content
-    listed = paths.book_dir() / "claims.yml"
-    if listed.is_file():
-        house.claims = house.attempt(place(listed), lambda: claims.load(listed)) or []
+    for file in sorted(paths.claims_dir().glob("*.yml")):
+        found = house.attempt(place(file), lambda file=file: claims.read(file, house.claims))
+        house.claims += found or []
     for file in sorted(paths.published_results_dir().glob(f"*/{records.FILE}")):
         found = house.attempt(place(file), lambda file=file: records.load(file))
         if found is not None:

@@ -174,10 +174,19 @@ def figures_described(house: House) -> Iterator[Problem]:
         yield from (Problem("error", where, what) for what in _undescribed(text))
 
 
+def directives_read(house: House) -> Iterator[Problem]:
+    """Every directive is one to Markdown, too: one that is not appears on the page as it stands."""
+    for where, text, _ in texts(house):
+        for line, words in prose.unread(text):
+            yield Problem("error", f"{where}, line {line}", "no directive to Markdown, perhaps for "
+                          f"backticks in its first line: {words[:60]}")
+
+
 def _undescribed(text: str) -> Iterator[str]:
     """Yield what is wrong with the pictures of a Markdown text."""
-    for match in _BARE_PICTURE.finditer(prose.without_code(text)):
-        yield f"a picture without alt text: {match[0]}"
+    if _BARE_PICTURE.search(text):
+        for match in _BARE_PICTURE.finditer(prose.without_code(text)):
+            yield f"a picture without alt text: {match[0]}"
     for match in re.finditer(r"^\s*(`{3,}|:{3,})\{(figure|image)\}(.*)\n((?:\s*:.*\n)*)", text,
                              flags=re.MULTILINE):
         if not re.search(r"^\s*:alt:\s*\S", match[4], flags=re.MULTILINE):

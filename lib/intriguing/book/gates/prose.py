@@ -8,30 +8,39 @@ definition, is written as mathematics, or declared in a comment::
 """
 
 import ast
+import functools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from mdit_py_plugins.amsmath import amsmath_plugin
+from mdit_py_plugins.attrs import attrs_plugin
+from mdit_py_plugins.colon_fence import colon_fence_plugin
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
+from mdit_py_plugins.myst_blocks import myst_block_plugin
+from mdit_py_plugins.myst_role import myst_role_plugin
 
 # directives whose body is not prose, and those whose argument is a file
 _NO_PROSE = {"math", "code", "code-block", "code-cell", "literalinclude", "eval-rst",
              "bibliography", "include", "toctree", "mermaid", "raw"}
 _FILES = {"figure", "image", "include", "literalinclude", "video"}
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:.-]+)\})?(.*)$")
+_FENCE = re.compile(r"^\s*(?:`{3,}|~{3,}|:{3,})\{", re.MULTILINE)
+_DIRECTIVE = re.compile(r"\{([^{}\s]+)\}(.*)")
+_CODE = {"code_inline", "myst_role", "comment"}
+_WORDS = {"text", "softbreak", "hardbreak", "link_open", "span_open"}  # stand as they are
+_LABELLED = {"link_close", "span_close", "image"}
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_SPAN = re.compile(r"(?:\{[\w:.-]+\})?(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)  # code spans and roles
+_TAG = re.compile(r"<[a-zA-Z/][^>]*>")
 _NOT_PROSE = (
-    re.compile(r"^\s*%.*$", re.MULTILINE),  # a MyST comment
-    re.compile(r"^\s*\[[^\]]+\]:\s.*$", re.MULTILINE),  # the target of a reference link
-    re.compile(r"\$\$.*?\$\$", re.DOTALL),
-    re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL),
-    re.compile(r"\\\[.*?\\\]|\\\(.*?\\\)", re.DOTALL),
-    re.compile(r"(?<![\\$])\$(?!\s)[^$\n]*(?:\n[^$\n]+)*?(?<![\s\\])\$"),
-    re.compile(r"\]\([^)\s]*(?:\s+\"[^\"]*\")?\)"),  # the target of a link or picture
-    re.compile(r"<[a-zA-Z/][^>]*>"),  # HTML tags and <https://...>
     re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+"),
     re.compile(r"\b(?:arXiv|doi)[:\s]\s*\S+", re.IGNORECASE),
-    re.compile(r"\[@[^\]]*\]"),
     re.compile(r"\b(?:python|pytorch|torch|torchvision|cuda|jupyter book|sphinx|numpy|scipy|version"
                r"|by|by-sa|apache|gpl)\s*(?:[<>=~]=?|-|or)?\s*v?\d+\.\d+", re.IGNORECASE),
     re.compile(r"(?:\b(?:sections?|secs?\.?|tables?|tab\.|figures?|figs?\.?|eqs?\.?|equations?"
@@ -41,8 +50,111 @@ _NOT_PROSE = (
 _DECLARED = re.compile(r"<!--\s*not measured:(.*?)-->", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\.?\d)"
                      r"(\s?(?:%|per\s?cent\b))?")
+_CANDIDATE = re.compile(r"\d\\?\.\d|[%&]|per\s?cent")  # a number may be there
 _LEVEL = 0.95  # of every interval in the book
 _FIELD = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+
+
+# ---------------------------------------------------------------- what is prose
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    """Return a parser of MyST as `_config.yml` sets it up, whose tokens know where they stand."""
+    md = MarkdownIt("commonmark").enable("table").use(front_matter_plugin).use(myst_block_plugin)
+    md.use(myst_role_plugin).use(footnote_plugin).disable(["footnote_inline", "footnote_tail"])
+    md.use(dollarmath_plugin, double_inline=True).use(colon_fence_plugin).use(amsmath_plugin)
+    md.use(deflist_plugin).use(attrs_plugin, spans=True, span_after="footnote_ref",
+                               after=("image", "code_inline", "link_close", "span_close"))
+    md.disable(["emphasis", "text_join"])  # which split and join what is text
+    rules = md.inline.ruler
+    for name, rule in zip(rules.get_active_rules(), rules.getRules(""), strict=True):
+        rules.at(name, _placed(rule))
+    return md
+
+
+def _placed(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """Return a rule of inline Markdown that notes in its last token where in the text it applied.
+
+    With a link or picture the place begins at the end of what readers see of it.
+    """
+    def placed(state: StateInline, silent: bool) -> bool:
+        start, before = state.pos, len(state.tokens)
+        found = rule(state, silent)
+        if found and not silent and not state.pending:  # what is pending is plain text
+            token = state.tokens[-1]
+            if len(state.tokens) == before:  # the attributes of the token before
+                start = token.meta["place"][0]
+            elif token.type in _LABELLED and token.markup != "autolink":
+                start += token.type == "image"
+                start = state.md.helpers.parseLinkLabel(state, start)
+            token.meta = {**token.meta, "place": (start, state.pos)}
+        return found
+
+    return placed
+
+
+def _visible(text: str, tokens: Sequence[Token], hidden: Set[str] | None) -> str:
+    """Return inline Markdown as readers see it, without tokens of the `hidden` types (None: all).
+
+    Line breaks stay, so that numbers of lines stay right.
+    """
+    parts, at = [], 0
+    for token in tokens:
+        comment = token.type == "html_inline" and token.content.startswith("<!--")
+        kind = "comment" if comment else token.type
+        if kind in _WORDS or not (hidden is None or kind in hidden):
+            continue
+        start, end = token.meta["place"]
+        if kind == "image":  # its text has a count of its own
+            parts += [text[at:start - len(token.content)],
+                      _visible(token.content, token.children or [], hidden)]
+        else:
+            parts.append(text[at:start])
+        seen = token.content if kind == "text_special" else " "
+        parts.append(seen + "\n" * text.count("\n", start, end))
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _directive(token: Token) -> Iterator[tuple[int, str]]:
+    """Yield (line within a fence, text) for the prose of a directive: its argument, its body."""
+    found = _DIRECTIVE.match(token.info.strip())
+    name, argument = found.groups() if found else ("", token.info)
+    if name in _NO_PROSE or (not name and token.type == "fence"):
+        return
+    if name not in _FILES:
+        yield 0, argument
+    body, first = token.content.split("\n"), 0
+    if body[0].startswith("---"):  # options as a block of YAML
+        first = next((n for n, line in enumerate(body[1:], 2) if line.startswith("---")), len(body))
+    else:
+        while first < len(body) and re.match(r"\s*:(?!::)", body[first]):
+            first += 1
+    yield 1 + first, "\n".join(body[first:])
+
+
+def _read(text: str, hidden: Set[str] | None, env: dict[str, Any]) -> str:
+    """Return a text without code, maths blocks and `hidden` tokens; lines keep their numbers."""
+    text = re.sub(r"\r\n?", "\n", text)
+    lines = [""] * (text.count("\n") + 1)
+
+    def put(first: int, words: str) -> None:
+        for number, line in enumerate(words.split("\n"), start=first):
+            if line.strip():  # cells of a table share theirs
+                lines[number] = f"{lines[number]} | {line}" if lines[number] else line
+
+    for token in _parser().parse(text, env):
+        first = token.map[0] if token.map else 0
+        if token.type == "inline":
+            put(first, _visible(token.content, token.children or [], hidden))
+        elif token.type == "html_block":
+            words = _COMMENT.sub(_blank, token.content)
+            put(first, _TAG.sub(_blank, words) if hidden is None else words)
+        elif token.type in ("fence", "colon_fence"):
+            for below, part in _directive(token):
+                put(first + below, _read(part, hidden, env))
+    return "\n".join(lines)
 
 
 def _blank(match: re.Match) -> str:
@@ -51,54 +163,42 @@ def _blank(match: re.Match) -> str:
 
 
 def without_code(text: str) -> str:
-    """Return `text` with comments, code and the options of directives blanked, line by line."""
-    lines, stack, options, block = [], [], False, False
-    for line in text.split("\n"):
-        if block or (options and line.strip() == "---"):  # options as a block of YAML
-            block = line.strip() != "---" if block else True
-            lines.append("")
-            continue
-        fence = _FENCE.match(line)
-        inside = stack[-1] if stack else None  # (fence, whether its body is prose)
-        if fence and inside and not fence[2] and not fence[3].strip() and (
-            fence[1][0] == inside[0][0] and len(fence[1]) >= len(inside[0])
-        ):
-            stack.pop()
-            lines.append("")
-        elif inside and not inside[1]:
-            lines.append("")
-        elif fence:
-            name = fence[2]
-            prose = bool(name and name not in _NO_PROSE) or (not name and fence[1][0] == ":")
-            stack.append((fence[1], prose))
-            options = True
-            keep = prose and name not in _FILES
-            lines.append(fence[3] if keep else "")
-            continue
-        elif options and re.match(r"^\s*:[\w-]+:", line):
-            lines.append("")
-            continue
-        else:
-            lines.append(line)
-        options = False
-    return _SPAN.sub(_blank, _COMMENT.sub(_blank, "\n".join(lines)))
+    """Return `text` without comments, code and the options of directives, line by line."""
+    return _read(text, _CODE, {})
 
 
+@functools.lru_cache(maxsize=1024)  # several gates ask
 def prose_of(text: str) -> str:
-    """Return `text` with everything that is not prose blanked; lines keep their numbers."""
-    result = without_code(text)
+    """Return what of `text` is prose, as readers see it; lines keep their numbers."""
+    result = _read(text, None, {})
     for pattern in _NOT_PROSE:
         result = pattern.sub(_blank, result)
     return result
 
 
+# ---------------------------------------------------------------- the numbers in it
+
+
 def numbers(text: str) -> Iterator[tuple[int, str, float, bool]]:
     """Yield (line, as written, value, whether a percentage) for each number stated in prose."""
+    if not _CANDIDATE.search(text):  # most texts: reading Markdown takes its time
+        return
     for count, line in enumerate(prose_of(text).split("\n"), start=1):
         for match in _NUMBER.finditer(line):
             digits, percent = match[1].rstrip(","), bool(match[2])
             if percent or "." in digits:
                 yield count, match[0], float(digits.replace(",", "")), percent
+
+
+def unread(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each directive that Markdown takes for words, and readers see as such.
+
+    Backticks in the first line of a fence of backticks do that, and hide what follows as code.
+    """
+    if _FENCE.search(text):
+        for count, line in enumerate(prose_of(text).split("\n"), start=1):
+            if _FENCE.match(line):
+                yield count, line.strip()
 
 
 def declared(text: str) -> set[float]:

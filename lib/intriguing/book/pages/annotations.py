@@ -91,7 +91,7 @@ def annotated(state: Status) -> nbformat.NotebookNode:
     made = state.made
     cells = list(page.cells)
     _insert(cells, _after(cells, fingerprint.INJECTED), "settings", _settings(state))
-    if state.modules and not state.stale:
+    if (state.modules or made.get("attested")) and not state.stale:
         _insert(cells, _after(cells, RUN_CARD) or _after_title(cells), "library", _library(state))
     banners = []
     if state.stale:
@@ -148,8 +148,16 @@ def _stale(state: Status) -> str:
 
 
 def _library(state: Status) -> str:
-    names = ", ".join(f"`{name}`" for name in state.modules)
-    return (f"<small>Library changed since this run: {names}.</small>")
+    told, shown = [], state.made.get("attested")
+    if shown:
+        told.append(
+            f"The library was rebuilt after this run. On {shown['on']} its version of commit "
+            f"`{shown['commit'][:12]}` gave, at smoke, the same {shown['numbers']} numbers and the "
+            f"same {shown['networks']} networks as the one of the run, to the last digit.")
+    if state.modules:
+        names = ", ".join(f"`{name}`" for name in state.modules)
+        told.append(f"Library changed since {'then' if shown else 'this run'}: {names}.")
+    return f"<small>{' '.join(told)}</small>"
 
 
 def _settings(state: Status) -> str:

@@ -137,9 +137,8 @@ def _but_chapters(folder: str, names: list[str]) -> list[str]:
 
 def _scorecard(source: Path) -> None:
     """Write the scorecard of this build from the claims and the staged records."""
-    listed = paths.book_dir() / "claims.yml"
-    if listed.is_file():
-        text = claims.scorecard_markdown(claims.load(listed), source / "book" / "results")
+    if paths.claims_dir().is_dir():
+        text = claims.scorecard_markdown(claims.load(), source / "book" / "results")
         (source / "book" / "scorecard.md").write_text(text, encoding="utf-8", newline="\n")
 
 

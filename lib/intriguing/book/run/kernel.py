@@ -1,15 +1,13 @@
 """Papermill with a kernel of our own: this very interpreter, whatever kernels the user installed.
 
-The kernel's specification lives in a temporary folder that only our kernel manager looks into, so
-neither a user's `python3` kernel nor the IPython start-up files in the home folder can interfere,
-and nothing is left behind.
+Our kernel manager is told of one kernel and asks for no other, and IPython's own folder is a
+temporary one, so neither a user's `python3` kernel nor the start-up files in the home folder can
+interfere, and nothing is left behind.
 """
 
 import contextlib
-import json
 import logging
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -50,45 +48,37 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_kernel(environment: Mapping[str, str]) -> Iterator[Any]:
+def own_kernel(folder: Path) -> Iterator[Any]:
     """Yield a kernel manager for this interpreter; at the end no process of it is left.
 
     Parameters
     ----------
-    environment : variables set for the kernel on top of those of this process.
+    folder : where the kernel finds how to reach us.
     """
     from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
-    name = f"intriguing-{secrets.token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="intriguing-", ignore_cleanup_errors=True) as tmp:
-        folder = Path(tmp, "kernels", name)
-        folder.mkdir(parents=True)
-        variables = {**environment, "IPYTHONDIR": str(Path(tmp, "ipython"))}
-        specification = {
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
-                     "--log-level=50",  # else words about TCP and about being shut down
-                     "--HistoryManager.hist_file=:memory:"],
-            "display_name": name,
-            "language": "python",
-            # jupyter replaces $NAME in these values; a dollar in a folder's name must survive
-            "env": {key: value.replace("$", "$$") for key, value in variables.items()},
-        }
-        (folder / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
-        manager = AsyncKernelManager(
-            kernel_name=name,
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(Path(tmp, "kernels"))]),
-            connection_file=str(Path(tmp, "connection.json")),
-        )
-        try:
-            yield manager
-        except KeyboardInterrupt:
-            # the cut-off tasks of the notebook client would be reported as this process ends
-            logging.getLogger("asyncio").disabled = True
-            raise
-        finally:
-            with uninterrupted():
-                _end(manager)
+    class OneKernel(KernelSpecManager):
+        """Knows this interpreter, by whatever name, and looks for no other kernel."""
+
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return KernelSpec(display_name=kernel_name, language="python", argv=[
+                sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+                "--log-level=50",  # else words about TCP and about being shut down
+                "--HistoryManager.hist_file=:memory:"])
+
+    manager = AsyncKernelManager(
+        kernel_name=ENGINE, kernel_spec_manager=OneKernel(),
+        connection_file=str(folder / "connection.json"))
+    try:
+        yield manager
+    except KeyboardInterrupt:
+        # the cut-off tasks of the notebook client would be reported as this process ends
+        logging.getLogger("asyncio").disabled = True
+        raise
+    finally:
+        with uninterrupted():
+            _end(manager)
 
 
 def _end(manager: Any) -> None:
@@ -140,7 +130,12 @@ def execute(
         if on_cell is not None and cell.cell_type == "code" and cell.source.strip():
             on_cell()
 
-    with own_kernel(environment) as manager:
+    with (
+        tempfile.TemporaryDirectory(prefix="intriguing-", ignore_cleanup_errors=True) as tmp,
+        own_kernel(Path(tmp)) as manager,
+    ):
+        # not as part of a kernel's specification, in which jupyter replaces $NAME
+        variables = {**os.environ, **environment, "IPYTHONDIR": str(Path(tmp, "ipython"))}
 
         class Engine(NBClientEngine):
             """Papermill's own engine, given our kernel manager."""
@@ -158,7 +153,7 @@ def execute(
                     coalesce_streams=True,  # else the number of outputs depends on timing
                     on_cell_start=started,
                     log=quiet,
-                ).execute(cleanup_kc=True)
+                ).execute(cleanup_kc=True, env=variables)
 
         papermill_engines.register(ENGINE, Engine)
         return execute_notebook(

@@ -26,12 +26,12 @@ def folder(profile: str) -> Path:
 
 def wanted(settings: Settings) -> str:
     """Return the fingerprint of the page that a run would make now."""
-    source = shelves.load(settings.chapter.source)
+    source, networks = shelves.load(settings.chapter.source), outline.outline(settings)
     return of({
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
-        "modules": fingerprint.module_hashes(source),
-        "networks": sorted(one.key for one in outline.outline(settings) if one.declared),
+        "modules": fingerprint.module_hashes(source, families=outline.families(networks)),
+        "networks": outline.keys(networks),
     })
 
 

@@ -74,8 +74,10 @@ def _run(
         results.mkdir()
         started = datetime.now(UTC)
         # as they are when the kernel imports them: what is saved during the run is not in it
-        made_from = {"modules": fingerprint.module_hashes(source),
-                     "networks": outline.allow(settings, work / NETWORKS)}
+        needed = outline.allow(settings, work / NETWORKS)
+        families = outline.families(needed)
+        made_from = {"modules": fingerprint.module_hashes(source, families=families),
+                     "families": families, "networks": outline.keys(needed)}
         try:
             page = kernel.execute(
                 source, settings.injected, output=draft, folder=paths.notebooks_dir(),

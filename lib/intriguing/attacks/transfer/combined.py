@@ -17,32 +17,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intriguing import batches, runtime
+from intriguing.attacks.ascent import ascend, slope
+from intriguing.attacks.balls import BALLS, Ball
 from intriguing.attacks.common import AttackResult, check_inputs, measure
-from intriguing.attacks.transfer.balls import BALLS, Ball
-from intriguing.attacks.transfer.draws import Draws
+from intriguing.attacks.draws import Draws
+from intriguing.attacks.losses import LOSSES
 from intriguing.attacks.transfer.interaction import Interaction
 from intriguing.attacks.transfer.parts import VarianceTuning, View, smoothing
 from intriguing.attacks.transfer.residual import decayed
 
 BATCH = {"cpu": 128, "cuda": 1024}
 STARTS = ("random", "zero")
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Return how far the best other class is ahead of the label, (N,): Wang et al.'s utility."""
-    own = logits.gather(1, y[:, None]).squeeze(1)
-    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - own
-
-
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(logits, y, reduction="none")
-
-
-LOSSES = {"cross_entropy": _cross_entropy, "margin": margin}
 
 
 def pgd(
@@ -164,7 +152,9 @@ class Ascent:
     def run(self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, steps: int, step: float):
         """Yield the points (N, C, H, W) after each step from `at`."""
         tuning = direction = None
-        for number in range(steps):
+
+        def gradient(at: Tensor, number: int) -> Tensor:
+            nonlocal tuning, direction
             g, tuning = self.tuned(ball, y, at, draws, tuning)
             if self.interaction is not None:
                 g = g - self._term(ball.x, y, at, number)
@@ -173,8 +163,9 @@ class Ascent:
             if self.momentum:
                 g = g / _l1(g)
                 g = direction = g if direction is None else g.add_(direction, alpha=self.momentum)
-            at = ball.move(at, g, step)
-            yield at
+            return g
+
+        return ascend(ball, at, gradient, steps, step)
 
     def tuned(self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, tuning: Tensor | None):
         """Return the gradient of the loss, with the last step's tuning, and the new tuning."""
@@ -190,15 +181,14 @@ class Ascent:
 
     def gradient(self, at: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """Return the mean over the copies of the gradient of the loss (N, C, H, W)."""
+        def values(pixels: Tensor) -> Tensor:
+            for view in self.views:
+                pixels = view(pixels, draws)
+            return self.loss(self.model(pixels), y)
+
         total = None
         for _ in range(self.copies):
-            pixels = at.detach().requires_grad_()
-            with torch.enable_grad():
-                seen = pixels
-                for view in self.views:
-                    seen = view(seen, draws)
-                value = self.loss(self.model(seen), y).sum()
-            (g,) = torch.autograd.grad(value, pixels)
+            g = slope(values, at)
             total = g if total is None else total.add_(g)
         return total if self.copies == 1 else total.div_(self.copies)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from intriguing.attacks.transfer.draws import Draws
+from intriguing.attacks.draws import Draws
 
 
 class Ball(Protocol):

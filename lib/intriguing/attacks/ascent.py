@@ -1,0 +1,79 @@
+r"""Projected gradient ascent: the one loop of the attacks in a ball, and of adversarial training.
+
+.. math::
+    x_{t+1} = \Pi_{B(x, \varepsilon)} \big( x_t + \alpha \, d(g_t) \big)
+
+with d the direction of steepest ascent in the ball's norm (Madry et al. 2018, arXiv 1706.06083).
+What g is belongs to the caller: `linf` and `l2` take the gradient of a loss of the logits, the
+attacks for transfer put theirs together from parts.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from intriguing.attacks.balls import L2, Ball, Linf
+from intriguing.attacks.draws import Draws
+
+Loss = Callable[[Tensor], Tensor]  # logits (N, K) to what is to grow, (N,)
+
+
+def ascend(
+    ball: Ball, at: Tensor, gradient: Callable[[Tensor, int], Tensor], steps: int, step: float
+) -> Iterator[Tensor]:
+    """Yield the points (N, C, H, W) after each of `steps` steps from `at`.
+
+    Parameters
+    ----------
+    gradient : called as gradient(point, number of the step from 0); returns (N, C, H, W).
+    step : length of a step in the norm of the ball, pixel units.
+    """
+    for number in range(steps):
+        at = ball.move(at, gradient(at, number), step)
+        yield at
+
+
+def slope(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Return the gradient (N, C, H, W), at the points `at`, of the sum of a function's values."""
+    pixels = at.detach().requires_grad_()
+    with torch.enable_grad():
+        (g,) = torch.autograd.grad(function(pixels).sum(), pixels)
+    return g
+
+
+def linf(
+    model: nn.Module, x: Tensor, loss: Loss, *, eps: float, step: float, steps: int, draws: Draws
+) -> Tensor:
+    """Return the last point of an ascent in the Linf ball, from a start drawn evenly in it.
+
+    Nothing is checked or measured: it is the inner loop of trainings.  `attacks.transfer.pgd` is
+    the attack.
+
+    Parameters
+    ----------
+    model : pixels to logits, in eval mode unless the caller wants its statistics to move.
+    x : (N, C, H, W) pixels in [0, 1].
+    loss : a closure over the labels, or whatever it compares with.
+    eps, step : pixel units.
+    draws : the random numbers of the starts.
+    """
+    return _last(Linf(x, eps), model, loss, step, steps, draws)
+
+
+def l2(
+    model: nn.Module, x: Tensor, loss: Loss, *, eps: float, step: float, steps: int, draws: Draws
+) -> Tensor:
+    """Return the last point of an ascent in the L2 ball; arguments as `linf`."""
+    return _last(L2(x, eps), model, loss, step, steps, draws)
+
+
+def _last(
+    ball: Ball, model: nn.Module, loss: Loss, step: float, steps: int, draws: Draws
+) -> Tensor:
+    def gradient(at: Tensor, number: int) -> Tensor:
+        return slope(lambda pixels: loss(model(pixels)), at)
+
+    with torch.no_grad():
+        *_, last = ascend(ball, ball.start(draws), gradient, steps, step)
+    return last

@@ -1,0 +1,1 @@
+"""Bring a whole profile up to date: the plan, Snakemake, Slurm."""
