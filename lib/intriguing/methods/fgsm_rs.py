@@ -1,9 +1,9 @@
 """Fast adversarial training: one step from a random start (Wong, Rice and Kolter 2020).
 
 arXiv 2001.03994.  The loss is that of `madry` with a single step of 1.25 eps.  How the numbers for
-digits were chosen, on held-out training images: `tuning/fgsm_rs.csv`, made by `tuning/run.py`; at a
-radius of 0.3 they learnt to withstand the one step only.  The numbers for colour images are the
-paper's, and not measured: no GPU was at hand.
+digits were chosen, on held-out training images: `tuning/fgsm_rs.csv`, run again by
+`tuning/run.py`; at a radius of 0.3 they learnt to withstand the one step only.  The numbers for
+colour images are the paper's, and not measured: no GPU was at hand.
 """
 
 from collections.abc import Mapping

@@ -13,9 +13,9 @@ the mean over contexts S, so that what is penalised is I^2 and the variance of t
 together.
 
 The network has `hidden` and `above`, as `models.cnn.SmallCNN` and `models.mlp.MLP`.  How the weight
-was chosen, on held-out training images: `tuning/interaction_loss.csv`, made by `tuning/run.py`.  At
-weights of 30 and more a network may come to give all images the same logits, which is the loss's
-own minimum.
+was chosen, on held-out training images: `tuning/interaction_loss.csv`, run again by
+`tuning/run.py`.  At weights of 30 and more a network may come to give all images the same logits,
+which is the loss's own minimum.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Ordinary training: minibatches that lower the mean cross entropy.
 
 Here stand the settings of all convolutional networks, which other methods begin with.  How they
-were chosen, on held-out training images: `tuning/plain.csv`, made by `tuning/run.py`.
+were chosen, on held-out training images: `tuning/plain.csv`, run again by `tuning/run.py`.
 
 Grey images: Adam, a step size that falls linearly to zero; weights in `channels_last` order save a
 third to a half of the time on a CPU.  Colour: SGD with Nesterov's momentum, a step size that rises

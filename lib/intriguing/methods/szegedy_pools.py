@@ -15,7 +15,7 @@ old until it is replaced.
 
 `OURS` holds the arms of chapter 05, which train FC100-100-10 by Adam, minibatches of 256, 20 epochs
 with a step size that falls linearly to zero. The paper gives nothing of this; how it was chosen, on
-held-out training images: `tuning/szegedy_pools.csv`, made by `tuning/run.py`.
+held-out training images: `tuning/szegedy_pools.csv`, run again by `tuning/run.py`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A layer's outputs are set to zero at random, and what is left grows.  The network has `hidden` and
 `above`, as `models.cnn.SmallCNN` and `models.mlp.MLP`.  How the rate was chosen, on held-out
-training images: `tuning/unit_dropout.csv`, made by `tuning/run.py`.  Dropout of the first pooling
-layer is not stable at our step size.
+training images: `tuning/unit_dropout.csv`, run again by `tuning/run.py`.  Dropout of the first
+pooling layer is not stable at our step size.
 """
 
 from collections.abc import Mapping
