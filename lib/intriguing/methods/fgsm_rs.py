@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from intriguing.methods import madry, plain
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -28,7 +28,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of adversarial training by one step; as those of `madry`, less `steps`."""
 
     fit: Fit

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from intriguing import runtime
 from intriguing.methods.plain import HEART, HEART_FEW
 from intriguing.methods.unit_dropout import first
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Drawing, Objective, cross_entropy
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -40,7 +40,7 @@ PAPER = Paper({"contexts": 10, "share": 0.05}, where="the authors' code", tag="C
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of the interaction loss; see `InteractionLoss`.
 
     Parameters

@@ -24,11 +24,11 @@ from intriguing.attacks import ascent
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.losses import cross_entropy
 from intriguing.methods import plain
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -43,7 +43,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of adversarial training.
 
     Parameters

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from intriguing.data.labels import mislabelled
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.loop import Outcome
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -33,7 +33,7 @@ PAPER = None
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of ordinary training.
 
     Parameters

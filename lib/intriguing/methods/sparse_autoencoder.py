@@ -9,11 +9,11 @@ AE400-10, the softmax on the code: rows of that network in `tuning/szegedy.csv`,
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -24,7 +24,7 @@ CLASSIFIES = False
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of the sparse autoencoder; see `training.objectives.sparse_reconstruction`.
 
     Parameters

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from intriguing.errors import nearest
 from intriguing.methods import method, sparse_autoencoder
 from intriguing.models.autoencoder import adopt_encoder
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting, Spec, make
 from intriguing.training import objectives
 from intriguing.training.loop import Outcome, fit_full_batch
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -36,7 +36,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of full-batch training with weight decay.
 
     Parameters

@@ -35,12 +35,12 @@ from intriguing.attacks.losses import without
 from intriguing.errors import nearest
 from intriguing.methods.szegedy import each_layer, lambdas, numbered
 from intriguing.models.mlp import MLP
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting, Spec, make
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.loop import Outcome
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -50,7 +50,7 @@ PAPER = None  # sizes, rates and phases are not stated
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of training with weight decay, and with pools or dropout beside it.
 
     Parameters

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.methods.plain import HEART, HEART_FEW
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Drawing, Objective, check_rates, cross_entropy
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -26,7 +26,7 @@ PAPER = None  # rates for other networks
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of dropout in one hidden layer.
 
     Parameters
