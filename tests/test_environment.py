@@ -149,7 +149,7 @@ def test_lib_and_data_are_not_ignored() -> None:
 def test_readme_names_what_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / target).is_file(), f"README links to {target}"
+        assert (ROOT / target).exists(), f"README links to {target}"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     rules = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b", text)) - {"sure"} <= rules

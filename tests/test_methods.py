@@ -11,7 +11,8 @@ import torch
 from intriguing import models, paths, runtime, specs, zoo
 from intriguing.methods import method
 from intriguing.models import cnn
-from intriguing.training import Passes
+from intriguing.training import MethodOptions, Passes
+from intriguing.training.options import names as option_names
 
 SETTINGS = [
     (name, kind, network, setting)
@@ -34,7 +35,7 @@ def test_a_file_keeps_the_contract(name):
     here = method.find(name)
     keys = re.findall(r"@\w+\{(.+),", (paths.book_dir() / "references.bib").read_text("utf-8"))
     assert here.cite in ("", *keys) and here.version >= 1
-    assert issubclass(here.Options, specs.Options) and here.Options.__dataclass_params__.frozen
+    assert issubclass(here.Options, MethodOptions) and here.Options.__dataclass_params__.frozen
     assert here.PAPER is None or (here.PAPER.where and here.PAPER.tag)
     assert hasattr(here, "train") or (hasattr(here, "objective") and "fit" in names(here.Options))
     assert here.OURS and set(here.OURS) <= {"grey", "colour"}
@@ -63,7 +64,7 @@ def _value(options, name):
         return getattr(options, name)
     inside = [getattr(options, field.name) for field in fields(options)]
     return next(_value(one, name) for one in inside
-                if is_dataclass(one) and name in specs.names(one))  # fmt: skip
+                if is_dataclass(one) and name in option_names(one))  # fmt: skip
 
 
 OTHER = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v * 0.5 + 0.0037}

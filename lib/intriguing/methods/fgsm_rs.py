@@ -1,19 +1,19 @@
 """Fast adversarial training: one step from a random start (Wong, Rice and Kolter 2020).
 
 arXiv 2001.03994.  The loss is that of `madry` with a single step of 1.25 eps.  How the numbers for
-digits were chosen, on held-out training images: `tuning/fgsm_rs.csv`, made by `tuning/run.py`; at a
-radius of 0.3 they learnt to withstand the one step only.  The numbers for colour images are the
-paper's, and not measured: no GPU was at hand.
+digits were chosen, on held-out training images: `tuning/fgsm_rs.csv`, run again by
+`tuning/run.py`; at a radius of 0.3 they learnt to withstand the one step only.  The numbers for
+colour images are the paper's, and not measured: no GPU was at hand.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from intriguing.methods import madry, plain
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -28,7 +28,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of adversarial training by one step; as those of `madry`, less `steps`."""
 
     fit: Fit

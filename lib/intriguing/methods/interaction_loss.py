@@ -13,9 +13,9 @@ the mean over contexts S, so that what is penalised is I^2 and the variance of t
 together.
 
 The network has `hidden` and `above`, as `models.cnn.SmallCNN` and `models.mlp.MLP`.  How the weight
-was chosen, on held-out training images: `tuning/interaction_loss.csv`, made by `tuning/run.py`.  At
-weights of 30 and more a network may come to give all images the same logits, which is the loss's
-own minimum.
+was chosen, on held-out training images: `tuning/interaction_loss.csv`, run again by
+`tuning/run.py`.  At weights of 30 and more a network may come to give all images the same logits,
+which is the loss's own minimum.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from intriguing import runtime
 from intriguing.methods.plain import HEART, HEART_FEW
 from intriguing.methods.unit_dropout import first
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Drawing, Objective, cross_entropy
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -40,7 +40,7 @@ PAPER = Paper({"contexts": 10, "share": 0.05}, where="the authors' code", tag="C
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of the interaction loss; see `InteractionLoss`.
 
     Parameters

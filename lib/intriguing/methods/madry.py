@@ -7,8 +7,8 @@ Each minibatch is exchanged for images made against the network as it is, from a
 network that has learnt nothing yet may answer large changes by giving the same logits to all
 images, and stay there; a radius that grows from zero over the first steps avoids this (ours).
 
-How the numbers were chosen, on held-out training images: `tuning/madry.csv`, made by
-`tuning/run.py`.  For digits the radius is 0.2, since at 0.3 our small budget learns to withstand
+How the numbers were chosen, on held-out training images: `tuning/madry.csv`, run again
+by `tuning/run.py`.  For digits the radius is 0.2, since at 0.3 our small budget learns to withstand
 weak attacks only.  The numbers for colour images are not measured: no GPU was at hand.
 """
 
@@ -24,11 +24,11 @@ from intriguing.attacks import ascent
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.losses import cross_entropy
 from intriguing.methods import plain
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -43,7 +43,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of adversarial training.
 
     Parameters

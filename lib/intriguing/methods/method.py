@@ -4,7 +4,7 @@ A method is a file of this folder.  It has
 
 - `cite`, the key of its paper in `book/references.bib`;
 - `version`, raised when its meaning changes, so that its networks are trained again;
-- `Options`, a frozen dataclass derived from `specs.Options`;
+- `Options`, a frozen dataclass derived from `training.MethodOptions`;
 - `PAPER`, the paper's setting, or None where it is not available to us;
 - `OURS`, {"grey" or "colour": {network: `specs.Setting`}};
 - `objective(request, options)`, the function (model, x, y) -> loss that minibatches lower.  One

@@ -1,7 +1,7 @@
 """Ordinary training: minibatches that lower the mean cross entropy.
 
 Here stand the settings of all convolutional networks, which other methods begin with.  How they
-were chosen, on held-out training images: `tuning/plain.csv`, made by `tuning/run.py`.
+were chosen, on held-out training images: `tuning/plain.csv`, run again by `tuning/run.py`.
 
 Grey images: Adam, a step size that falls linearly to zero; weights in `channels_last` order save a
 third to a half of the time on a CPU.  Colour: SGD with Nesterov's momentum, a step size that rises
@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from intriguing.data.labels import mislabelled
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.loop import Outcome
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -33,7 +33,7 @@ PAPER = None
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of ordinary training.
 
     Parameters

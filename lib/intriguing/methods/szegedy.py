@@ -1,8 +1,8 @@
 """Szegedy et al. 2014 (arXiv 1312.6199), Table 1: weight decay, and full-batch L-BFGS.
 
 The paper gives the layers and lambda, and says "L-BFGS to convergence"; the rest is ours, chosen on
-held-out training images: `tuning/szegedy.csv`, made by `tuning/run.py`.  The sigmoid networks stop
-before they converge, to stay within a laptop's budget; so `tuning/szegedy.csv` shows half a point.
+held-out training images: `tuning/szegedy.csv`, run again by `tuning/run.py`.  To stay within a
+laptop's budget the sigmoid networks stop before they converge, which costs about half a point.
 
 AE400-10 is a softmax on a sparse autoencoder, trained before it and not fine-tuned.  Both readings
 of the weight decay share the autoencoder, since the paper states decay for the softmax only.
@@ -15,10 +15,10 @@ from typing import Any, Literal
 from intriguing.errors import nearest
 from intriguing.methods import method, sparse_autoencoder
 from intriguing.models.autoencoder import adopt_encoder
-from intriguing.specs import Options as _Options
 from intriguing.specs import Paper, Setting, Spec, make
 from intriguing.training import objectives
 from intriguing.training.loop import Outcome, fit_full_batch
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -36,7 +36,7 @@ PAPER = Paper(
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of full-batch training with weight decay.
 
     Parameters

@@ -15,7 +15,7 @@ old until it is replaced.
 
 `OURS` holds the arms of chapter 05, which train FC100-100-10 by Adam, minibatches of 256, 20 epochs
 with a step size that falls linearly to zero. The paper gives nothing of this; how it was chosen, on
-held-out training images: `tuning/szegedy_pools.csv`, made by `tuning/run.py`.
+held-out training images: `tuning/szegedy_pools.csv`, run again by `tuning/run.py`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from intriguing.attacks.losses import without
 from intriguing.errors import nearest
 from intriguing.methods.szegedy import each_layer, lambdas, numbered
 from intriguing.models.mlp import MLP
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting, Spec, make
 from intriguing.training import objectives
 from intriguing.training.fit import Fit
 from intriguing.training.loop import Outcome
 from intriguing.training.objectives import Objective
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -50,7 +50,7 @@ PAPER = None  # sizes, rates and phases are not stated
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of training with weight decay, and with pools or dropout beside it.
 
     Parameters

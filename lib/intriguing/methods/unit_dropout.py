@@ -2,8 +2,8 @@
 
 A layer's outputs are set to zero at random, and what is left grows.  The network has `hidden` and
 `above`, as `models.cnn.SmallCNN` and `models.mlp.MLP`.  How the rate was chosen, on held-out
-training images: `tuning/unit_dropout.csv`, made by `tuning/run.py`.  Dropout of the first pooling
-layer is not stable at our step size.
+training images: `tuning/unit_dropout.csv`, run again by `tuning/run.py`.  Dropout of the first
+pooling layer is not stable at our step size.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.methods.plain import HEART, HEART_FEW
-from intriguing.specs import Options as _Options
 from intriguing.specs import Setting
 from intriguing.training.fit import Fit
 from intriguing.training.objectives import Drawing, Objective, check_rates, cross_entropy
+from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
@@ -26,7 +26,7 @@ PAPER = None  # rates for other networks
 
 
 @dataclass(frozen=True)
-class Options(_Options):
+class Options(MethodOptions):
     """Options of dropout in one hidden layer.
 
     Parameters
