@@ -151,7 +151,8 @@ def _lock(scratch: Path, fixed: Mapping[str, object], target: Target) -> str:
         return ""
     told = done.stderr.split("\n\nhint:")[0].splitlines()
     told = [re.sub(r"^\W*(error:|cause:)?\s*", "", line) for line in told]
-    return " ".join(filter(None, told)).rstrip(".") or "it said nothing"
+    first, *more = filter(None, told or ["it said nothing"])
+    return ": ".join(filter(None, [first.rstrip(":"), " ".join(more).rstrip(".")]))
 
 
 def _as_pip() -> tuple[list[str], dict[str, str]]:
