@@ -121,7 +121,7 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert repeated["set"] == seen["set"]
     assert (again["code"], again["params"]) == (made["code"], made["params"])
     built = "_build/cpu/book/"
-    assert tiny_book.files("notebooks", "locks", "receipts") == {
+    assert tiny_book.files("notebooks", "locks", "receipts", "cache") == {
         "_toc.yml", "_build/shelves.lock", f"{built}chapters/01-first.ipynb",
         f"{built}results/01-first/record.json", f"{built}results/01-first/seen.json"}
 
@@ -264,5 +264,5 @@ def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
         assert process.returncode == 130
         assert told.splitlines()[-1].startswith("intriguing: interrupted")
         assert "Traceback" not in told
-        assert tiny_book.files("notebooks", "locks", "receipts") == {"_toc.yml", "pids"}
+        assert tiny_book.files("notebooks", "locks", "receipts", "cache") == {"_toc.yml", "pids"}
     assert not shelves.built("smoke").page("01-first").exists()

@@ -294,7 +294,7 @@ def test_a_machine_without_nvidia_smi_has_no_gpu(machine, tmp_path):
 
 
 def test_torch_is_not_imported():
-    program = "import sys, intriguing.slots; print('torch' in sys.modules)"
+    program = "import sys, intriguing.machine.slots; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": LIB})
     assert done.stdout.strip() == "False", done.stderr

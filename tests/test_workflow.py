@@ -490,6 +490,8 @@ def settings(book: TinyBook, code: str, **profile: object) -> chapters.Settings:
     """Return the settings of a chapter whose cell tagged `networks` has this code."""
     import nbformat
 
+    (book.root / "data").mkdir(exist_ok=True)
+    shutil.copy2(ROOT / "data" / "sources.toml", book.root / "data")
     path = book.add("01-one", code, smoke=profile)
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[-1].metadata["tags"] = ["networks"]
@@ -516,8 +518,7 @@ def remembering(tiny_book: TinyBook, monkeypatch: pytest.MonkeyPatch) -> TinyBoo
     """A tiny book with the digits and one chapter, whose networks cell counts its executions."""
     monkeypatch.setattr(outline, "_library", lambda: ("this library", 0.0))  # saved long ago
     (tiny_book.root / "data").mkdir()
-    for name in ("sources.toml", "mnist-5k.npz"):
-        shutil.copy2(ROOT / "data" / name, tiny_book.root / "data")
+    shutil.copy2(ROOT / "data" / "mnist-5k.npz", tiny_book.root / "data")
     return tiny_book
 
 
@@ -636,7 +637,8 @@ def test_what_is_saved_during_a_run_is_not_in_its_page(
 
     def saving(*given: object, **named: object) -> object:
         page = execute(*given, **named)
-        monkeypatch.setattr(fingerprint, "module_hashes", lambda *_: {"intriguing.plots": "new"})
+        monkeypatch.setattr(fingerprint, "module_hashes",
+                            lambda *_, **__: {"intriguing.plots": "new"})
         return page
 
     monkeypatch.setattr(kernel, "execute", saving)

@@ -2,7 +2,7 @@
 
 What its cells tagged `networks` declare is a matter of seconds to find out: they are executed, and
 with them torch is imported.  So the outcome is kept in a small file under `_build`, with a hash of
-all that decides it.  A file that does not fit, or is damaged, counts as none.
+all that decides it.
 """
 
 import functools
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.chapters import networks, shelves
+from intriguing.chapters import networks, notes, shelves
 from intriguing.chapters.catalogue import Settings
 from intriguing.chapters.fingerprint import code_cells, source_of, tags_of
 
@@ -58,7 +58,8 @@ def outline(settings: Settings) -> tuple[Network, ...]:
         found, watched = _found_out(settings)
         usual = not settings.overrides  # others come once, and would take the place of these
         if usual and watched is not None and _library()[1] < _BEGAN - _MARGIN:
-            _write(file, decides, watched, found)
+            notes.write(file, {"decides": decides, "data": watched,
+                               "networks": [asdict(one) for one in found]})
     return found
 
 
@@ -154,34 +155,7 @@ def _library() -> tuple[str, float]:
 
 def _read(file: Path, decides: str) -> tuple[Network, ...] | None:
     """Return what was remembered, None if nothing was or all that decides it is not the same."""
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        content = kept["content"]
-        if kept["sha256"] != _sum(content) or content["decides"] != decides:
-            return None
-        if content["data"] != _state(list(content["data"])):
-            return None
-        return tuple(Network(**{**row, "below": tuple(row["below"])})
-                     for row in content["networks"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    kept = notes.read(file)
+    if kept is None or kept["decides"] != decides or kept["data"] != _state(list(kept["data"])):
         return None
-
-
-def _write(
-    file: Path, decides: str, data: dict[str, Any], found: tuple[Network, ...]
-) -> None:
-    """Remember networks, under a temporary name first; a folder that takes no files is no error."""
-    content = {"decides": decides, "data": data, "networks": [asdict(one) for one in found]}
-    content = json.loads(json.dumps(content))  # tuples become lists, as they will be read
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"content": content, "sha256": _sum(content)}),
-                         encoding="utf-8")
-        os.replace(draft, file)
-    except OSError:
-        draft.unlink(missing_ok=True)
-
-
-def _sum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return tuple(Network(**{**row, "below": tuple(row["below"])}) for row in kept["networks"])

@@ -5,24 +5,20 @@ the files that pages are made from, and their times.  As long as all of it stand
 Snakemake would find nothing to do again.  Whatever is new, gone or touched: Snakemake is asked.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from intriguing import paths
 from intriguing.book.build import sources, workflow
+from intriguing.chapters import notes
 
 FILE = "settled"  # below the profile's folder: there while the last workflow ended well
 
 
 def settled(plan: workflow.Plan) -> bool:
     """Say whether everything is as the last workflow left it, which then ended well."""
-    try:
-        then = json.loads((plan.folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    now = _state(plan)
-    return now is not None and then == now
+    then = notes.read(plan.folder / FILE)
+    return then is not None and then == _state(plan)
 
 
 def forget(plan: workflow.Plan) -> None:
@@ -34,7 +30,7 @@ def remember(plan: workflow.Plan) -> None:
     """Write down that a workflow ended well."""
     state = _state(plan)
     if state is not None:
-        (plan.folder / FILE).write_text(json.dumps(state), encoding="utf-8")
+        notes.write(plan.folder / FILE, state)
 
 
 def _state(plan: workflow.Plan) -> Any | None:
