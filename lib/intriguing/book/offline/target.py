@@ -1,24 +1,19 @@
-"""The machine that a wheelhouse is for: which wheels fit it, which conditions hold there."""
+"""The machine that a wheelhouse is for, and its name among those that uv knows."""
 
-import itertools
 import re
 from dataclasses import dataclass
-from functools import cached_property
-
-from packaging import tags
-from packaging.requirements import Requirement
 
 from intriguing.errors import UserError
 
-_LEGACY = {(2, 17): "2014", (2, 12): "2010", (2, 5): "1"}
-_OLDEST = {"x86_64": 5, "i686": 5}  # the first glibc with manylinux wheels; 2.17 for the others
+_GLIBC = (17, 28, *range(31, 41))  # the 2.x that uv has platforms for
+_APPLE = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
 @dataclass(frozen=True)
 class Target:
     """The machine that wheels are for.
 
-    python : CPython's version, "3.12" or "3.12.1"; without the last number, any is meant.
+    python : CPython's version, "3.12" or "3.12.1"; without the last number, the newest is meant.
     platform : a tag such as "manylinux_2_28_x86_64": glibc 2.28 or newer.
     """
 
@@ -28,11 +23,11 @@ class Target:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"3\.\d+(\.\d+)?", self.python):
             raise UserError(f"{self.python!r} is not a Python version: write it as 3.12")
-        if not self.platforms:
+        if not self.triple:
             raise UserError(
                 f"{self.platform!r} is not a platform: use manylinux_2_28_x86_64 for Linux with "
-                "glibc 2.28 (`ldd --version` there says which) or newer, manylinux_2_28_aarch64, "
-                "or macosx_14_0_arm64")
+                "glibc 2.28 (`ldd --version` there says which; 2.17 at least) or newer, "
+                "manylinux_2_28_aarch64, or macosx_14_0_arm64")
 
     @property
     def minor(self) -> str:
@@ -41,54 +36,27 @@ class Target:
 
     @property
     def newest(self) -> str:
-        """The version that packages are asked about: the newest 3.12 where any is meant."""
+        """The version that packages are asked about.
+
+        uv takes 3.12 for 3.12.0, and so refuses what needs 3.12.1: the newest is what nodes have.
+        """
         return self.python if self.python != self.minor else f"{self.minor}.99"
 
     @property
-    def _parts(self) -> tuple[str, int, int, str]:
-        """Return ("manylinux", 2, 28, "x86_64")."""
-        text = self.platform
-        for (major, minor), year in _LEGACY.items():
-            text = re.sub(rf"^manylinux{year}_", f"manylinux_{major}_{minor}_", text)
-        found = re.fullmatch(r"(manylinux|macosx)_(\d+)_(\d+)_(x86_64|i686|\w+64\w*)", text)
-        return (found[1], int(found[2]), int(found[3]), found[4]) if found else ("", 0, 0, "")
+    def triple(self) -> str:
+        """uv's name of the platform, "x86_64-manylinux_2_28"; "" where it knows none.
 
-    @cached_property
-    def platforms(self) -> list[str]:
-        """Platform tags that run there, newest first; pip compares them letter by letter."""
-        kind, major, minor, machine = self._parts
-        if kind == "macosx":
-            return list(tags.mac_platforms((major, minor), machine))
-        if kind != "manylinux" or major != 2:
-            return []
-        found = []
-        for glibc in range(minor, _OLDEST.get(machine, 17) - 1, -1):
-            found.append(f"manylinux_2_{glibc}_{machine}")
-            if (2, glibc) in _LEGACY:
-                found.append(f"manylinux{_LEGACY[2, glibc]}_{machine}")
-        return [*found, f"linux_{machine}"] if found else []
+        It does not know every glibc: of those that are not newer than the target's, the newest.
+        """
+        tag = self.platform.replace("manylinux2014_", "manylinux_2_17_")
+        if found := re.fullmatch(r"manylinux_2_(\d+)_(x86_64|aarch64)", tag):
+            older = [glibc for glibc in _GLIBC if glibc <= int(found[1])]
+            return f"{found[2]}-manylinux_2_{older[-1]}" if older else ""
+        found = re.fullmatch(r"macosx_\d+_\d+_(x86_64|arm64)", tag)
+        return f"{_APPLE[found[1]]}-apple-darwin" if found else ""
 
-    @cached_property
-    def tags(self) -> frozenset[tags.Tag]:
-        """The wheel tags that can be installed there."""
-        version = tuple(map(int, self.minor.split(".")))
-        interpreter = f"cp{version[0]}{version[1]}"
-        return frozenset(itertools.chain(
-            tags.cpython_tags(version, abis=[interpreter], platforms=self.platforms),
-            tags.compatible_tags(version, interpreter, self.platforms)))
-
-    def asks(self, requirement: Requirement, extra: str = "") -> bool:
-        """Say whether a requirement's condition holds there, for the oldest or newest 3.12."""
-        oldest = self.python if self.python != self.minor else f"{self.minor}.0"
-        return requirement.marker is None or any(
-            requirement.marker.evaluate({**self._environment(full), "extra": extra})
-            for full in {oldest, self.newest})
-
-    def _environment(self, full: str) -> dict[str, str]:
-        kind, *_, machine = self._parts
-        system, name = ("Darwin", "darwin") if kind == "macosx" else ("Linux", "linux")
-        return {"implementation_name": "cpython", "implementation_version": full,
-                "os_name": "posix", "platform_machine": machine, "platform_release": "",
-                "platform_python_implementation": "CPython", "platform_system": system,
-                "platform_version": "", "python_full_version": full,
-                "python_version": self.minor, "sys_platform": name}
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables that uv reads beside that name: the oldest macOS that will do."""
+        found = re.match(r"macosx_(\d+)_(\d+)_", self.platform)
+        return {"MACOSX_DEPLOYMENT_TARGET": f"{found[1]}.{found[2]}"} if found else {}

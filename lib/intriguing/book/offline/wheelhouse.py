@@ -9,7 +9,6 @@
 A file gets its name when it is whole.  What an earlier call left there and is right is kept.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intriguing import chapters, paths
-from intriguing.book.offline import needs, wheels
+from intriguing.book.offline import lock, needs, wheels
+from intriguing.book.offline.lock import Say
 from intriguing.book.offline.needs import Item
 from intriguing.book.offline.target import Target
-from intriguing.book.offline.wheels import Say
 from intriguing.errors import UserError
 from intriguing.records import provenance
+from intriguing.store.state import sha256_file
 
 MANIFEST = "MANIFEST.sha256"
 _BEFORE = ".MANIFEST.before"  # of a former call: what is listed there may be replaced or removed
@@ -54,14 +54,14 @@ def collect(folder: Path, order: Order, say: Say) -> dict[str, int]:
     Raises
     ------
     UserError : the folder holds something else, data is missing (all of it is named), the book is
-        no clone, another call is at work there, or pip cannot get a wheel.
+        no clone, another call is at work there, or uv or pip finds no wheel.
     """
     from filelock import FileLock, Timeout
 
     settings = chapters.settings(order.profile)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
         raise UserError(f"{folder} holds something else: name a new folder")
-    roots = wheels.roots(paths.root(), order.target)
+    roots = lock.roots(paths.root(), order.target)
     items = [Item(source, f"book/{name}") for name, source in _sources(say).items()]
     if order.data:
         items += [Item(one.source, f"book/{one.place}") for one in needs.data_files(settings)]
@@ -110,14 +110,15 @@ def _fill(
 ) -> dict[str, int]:
     """Do the work of `collect` in a folder that is ours alone; the manifest comes last."""
     manifest, before, partial = folder / MANIFEST, folder / _BEFORE, folder / ".partial"
+    say("wheels")
+    packages = lock.resolve(  # without a network this fails, and leaves a whole folder whole
+        folder / "wheels", roots, lock.pins(paths.root() / "requirements.txt"), order.target,
+        without=_TORCH if order.torch_from_node else ())
     if manifest.exists():
         os.replace(manifest, before)
-    say("wheels")
-    kept = wheels.collect(
-        folder / "wheels", roots, wheels.pins(paths.root() / "requirements.txt"), order.target,
-        say, without=_TORCH if order.torch_from_node else ())
+    kept = wheels.collect(folder / "wheels", packages, order.target, say)
     _judge_torch(order, kept, say)
-    placed = {wheel.path.relative_to(folder).as_posix(): _sha256(wheel.path) for wheel in kept}
+    placed = {wheel.path.relative_to(folder).as_posix(): wheel.sha256 for wheel in kept}
     say("sources and data")
     items = [*items, Item(paths.root() / _SCRIPT, "run.sh")]
     for item in {item.place: item for item in items}.values():
@@ -126,7 +127,7 @@ def _fill(
                "settings": _settings(order), "README.md": _readme(order, kept)}
     for name, text in written.items():
         _write(folder / name, text)
-        placed[name] = _sha256(folder / name)
+        placed[name] = sha256_file(folder / name)
     for name in _listed(before) - placed.keys():
         (folder / name).unlink(missing_ok=True)
     _write(manifest, "".join(f"{placed[name]}  {name}\n" for name in sorted(placed)))
@@ -164,13 +165,13 @@ def _place(source: Path, target: Path, partial: Path) -> str:
     ------
     UserError : the copy is not what the file was when it was read: a disk that fails, most likely.
     """
-    digest = _sha256(source)
-    if target.is_file() and _sha256(target) == digest:
+    digest = sha256_file(source)
+    if target.is_file() and sha256_file(target) == digest:
         shutil.copymode(source, target)
         return digest
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, partial)
-    if _sha256(partial) != digest:
+    if sha256_file(partial) != digest:
         raise UserError(f"the copy of {source} differs from it: is the file being written, or the "
                         f"disk of {target.parent} failing?")
     os.replace(partial, target)
@@ -181,11 +182,6 @@ def _write(path: Path, text: str) -> None:
     partial = path.with_name(".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _settings(order: Order) -> str:
