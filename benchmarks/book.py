@@ -69,9 +69,10 @@ def measure(command: list[str], book: Path, zoo: Path, status: int | None = 0) -
         process.returncode = os.waitstatus_to_exitcode(ended)
         if status is not None and process.returncode != status:
             said.seek(0)
-            told = said.read().decode("utf-8", "replace")[-4000:]
-            raise SystemExit(f"{' '.join(command)} in {book} ended with {process.returncode}:\n"
-                             f"{told}")
+            lines = said.read().decode("utf-8", "replace").splitlines()
+            told = [line for line in lines if line.startswith("error")] or lines
+            raise SystemExit("\n".join([
+                f"{' '.join(command)} in {book} ended with {process.returncode}:", *told[-20:]]))
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
@@ -101,12 +102,14 @@ def copies(side: Side, chapter: str, count: int, folder: Path) -> Path:
     shelves = (side.root / "_build" / "smoke" / "book", book / "_build" / "smoke" / "book"), (
         side.root / "book", book / "book")
     for name in names:
-        shutil.copy2(side.root / "notebooks" / f"{chapter}.ipynb",
-                     book / "notebooks" / f"{name}.ipynb")
+        pairs = [(side.root / "notebooks", book / "notebooks"),
+                 *((made / "chapters", target / "chapters") for made, target in shelves)]
+        for made, target in pairs:
+            target.mkdir(parents=True, exist_ok=True)
+            text = (made / f"{chapter}.ipynb").read_text(encoding="utf-8")
+            (target / f"{name}.ipynb").write_text(  # links only: the code stays as it is
+                text.replace(f"results/{chapter}", f"results/{name}"), encoding="utf-8")
         for made, target in shelves:
-            (target / "chapters").mkdir(parents=True, exist_ok=True)
-            shutil.copy2(made / "chapters" / f"{chapter}.ipynb",
-                         target / "chapters" / f"{name}.ipynb")
             shutil.copytree(made / "results" / chapter, target / "results" / name)
             record = target / "results" / name / "record.json"
             record.write_text(record.read_text(encoding="utf-8").replace(chapter, name),
@@ -145,11 +148,11 @@ def _prose(root: Path, book: Path, chapter: str, names: list[str]) -> None:
 
 def _rendered(side: Side, book: Path) -> None:
     """Make the book count as rendered: receipts from its pages, then files newer than all else."""
-    program = ("from intriguing import chapters\nfrom intriguing.book{} import receipts\n"
-               "for name in chapters.names():\n    receipts.write(name, 'smoke')")
-    home = ".run" if (side.root / "lib" / "intriguing" / "book" / "run").is_dir() else ""
-    zoo = side.root / "_build" / "zoo"
-    measure([str(side.python), "-c", program.format(home)], book, zoo)
+    program = ("try:\n    from intriguing.book.run import receipts\n"
+               "except ImportError:\n    from intriguing.book import receipts\n"  # before Dec. 2026
+               f"for path in {[str(path) for path in (book / 'notebooks').glob('*.ipynb')]}:\n"
+               "    receipts.write(path.rpartition('/')[2].removesuffix('.ipynb'), 'smoke')")
+    measure([str(side.python), "-c", program], book, side.root / "_build" / "zoo")
     smoke = book / "_build" / "smoke"
     (smoke / "html").mkdir()
     (smoke / "html" / "index.html").write_text("", encoding="utf-8")
