@@ -47,19 +47,24 @@ class Side:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds, CPU seconds, MB of the largest process."""
+    """What a command took: seconds, CPU seconds, MB of the largest process; its last line."""
 
     wall: float
     cpu: float
     mb: float
+    said: str
 
 
-def measure(command: list[str], book: Path, zoo: Path, status: int | None = 0) -> Cost:
-    """Run a command in a book; another exit status than `status` (None: any) ends the benchmark."""
+def measure(command: list[str], book: Path, zoo: Path | None) -> Cost:
+    """Run a command in a book; it must go well.
+
+    zoo : the store of networks; None: the command finds book and store itself, as `make test` does.
+    """
     environment = {key: value for key, value in os.environ.items()
                    if not key.startswith(("INTRIGUING_", "PYTHON", "PYTEST"))}
-    environment |= {"INTRIGUING_ROOT": str(book), "INTRIGUING_ZOO": str(zoo),
-                    "OMP_NUM_THREADS": "1"}
+    environment["OMP_NUM_THREADS"] = "1"
+    if zoo is not None:
+        environment |= {"INTRIGUING_ROOT": str(book), "INTRIGUING_ZOO": str(zoo)}
     with tempfile.TemporaryFile() as said:
         start = time.monotonic()
         process = subprocess.Popen(command, cwd=book, env=environment, stdin=subprocess.DEVNULL,
@@ -67,13 +72,13 @@ def measure(command: list[str], book: Path, zoo: Path, status: int | None = 0) -
         _, ended, used = os.wait4(process.pid, 0)  # with all that it waited for
         wall = time.monotonic() - start
         process.returncode = os.waitstatus_to_exitcode(ended)
-        if status is not None and process.returncode != status:
-            said.seek(0)
-            lines = said.read().decode("utf-8", "replace").splitlines()
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").splitlines()
+        if process.returncode != 0:
             told = [line for line in lines if line.startswith("error")] or lines
             raise SystemExit("\n".join([
                 f"{' '.join(command)} in {book} ended with {process.returncode}:", *told[-20:]]))
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, *lines[-1:] or [""])
 
 
 # ---------------------------------------------------------------- a book of copies
@@ -184,15 +189,15 @@ def commands(sides: list[Side], chapter: str, folder: Path) -> dict[str, dict[st
     return found
 
 
-def test_suites(sides: list[Side], folder: Path) -> dict[str, list[Cost]]:
-    """Return what one `make test` takes on each side, with nothing built, and what it printed."""
+def test_suites(sides: list[Side]) -> dict[str, list[Cost]]:
+    """Return what one `make test` takes on each side, with nothing built before."""
     found = {}
     for side in sides:
         venv = side.python.parent.parent
         with _nothing_built(side.root):
             print(f"{side.name}: make test", file=sys.stderr, flush=True)
-            cost = measure(["make", "test", f"VENV={venv}"], side.root,
-                           side.root / "_build" / "zoo", status=None)
+            cost = measure(["make", "test", f"VENV={venv}"], side.root, None)
+        print(f"{side.name}: {cost.said}", file=sys.stderr, flush=True)
         found[side.name] = [cost]
     return found
 
@@ -261,7 +266,7 @@ def main() -> None:
                     costs[what][side.name].append(
                         measure(command, book, side.root / "_build" / "zoo"))
         if asked.tests:
-            costs["make test"] = test_suites(sides, Path(folder))
+            costs["make test"] = test_suites(sides)
     rows = {what: summary(each, sides) for what, each in costs.items()}
     print("\n".join(table(rows)))
     growth = {}
