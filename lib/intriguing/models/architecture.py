@@ -15,7 +15,7 @@ class Architecture:
 
     Parameters
     ----------
-    make : called as make(classes=..., generator=..., **options).
+    make : called with classes, generator and the options, all by name.
     shape : (channels, height, width) of its pixels.
     options : of the family, such as a width; a spec may give others.
     pixels : mean and standard deviation of the `Normalize` that the network begins with, if any.
