@@ -69,16 +69,16 @@ def measure(spec: Spec, row: Row, log: Log) -> dict[str, float]:
     """Train the network of a row, if the zoo has it not, and return {column: number}."""
     held = data.load(row["dataset"], row["held_out"])  # before the training, lest it be missing
     model = zoo.get(spec, log=log)
-    device = next(model.parameters()).device
+    device, info = next(model.parameters()).device, model.zoo_info
     x, y = held.x.to(device), held.y.to(device)
 
     def share(x, y) -> float:
         return evaluate.correct(model, x, y).double().mean().item()
 
     found = {
-        "train_error": 100 * model.zoo_info["train_error"],
+        "train_error": 100 * info["train_error"],
         "held_out_error": 100 * (1 - share(x, y)),
-        "seconds": model.zoo_info["seconds"],
+        "seconds": info["seconds"] + sum(one["seconds"] for one in info["parents"].values()),
     }
     if row.get("radius"):
         x, y = x[:ATTACKED], y[:ATTACKED]
