@@ -66,8 +66,8 @@ def _mean_t(vector, index, count, level) -> tuple[float, float]:
     sizes = np.bincount(index, minlength=count)
     mean = vector.mean()
     influence = (sums - mean * sizes) * count / vector.size  # (C,), mean zero
-    error = influence.std(ddof=1) / math.sqrt(count)
-    half = scipy.special.stdtrit(count - 1, (1 + level) / 2) * error
+    quantile = scipy.special.stdtrit(count - 1, (1 + level) / 2)
+    half = quantile * influence.std(ddof=1) / math.sqrt(count)
     return float(mean - half), float(mean + half)
 
 
