@@ -129,3 +129,11 @@ def test_networks_and_numbers_are_compared_but_clocks_are_not():
     for other in (head(value=1 + 1e-12), head(sha="b"), head(low=0.5)):
         with pytest.raises(attest.DifferentError, match="1 of 1"):
             attest.compare(head(), other)
+
+
+def test_the_architectures_are_known_without_the_images_of_the_profile(monkeypatch, tmp_path):
+    monkeypatch.setenv("INTRIGUING_DATA", str(tmp_path))
+    monkeypatch.setenv("INTRIGUING_OFFLINE", "1")
+    settings = chapters.resolve(chapters.find("03"), "cpu")  # of halves of a set
+    assert {"intriguing.models.autoencoder", "intriguing.models.mlp"} <= set(
+        attest._families(settings))

@@ -22,7 +22,7 @@ from typing import Any
 from intriguing import paths
 from intriguing.book import pages
 from intriguing.book.run import child, kernel
-from intriguing.chapters import Settings, fingerprint, outline, shelves
+from intriguing.chapters import Settings, fingerprint, networks, shelves
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -61,7 +61,7 @@ def attest(settings: Settings, say: Callable[[str], None]) -> str:
             heads.append(_smoke(name, root, commit))
     counted = compare(*heads)
     page, source = state.page, shelves.load(settings.chapter.source)
-    families = outline.families(outline.outline(settings))
+    families = _families(settings)
     page.metadata["intriguing"] |= {
         "families": families,
         "modules": fingerprint.module_hashes(source, families=families),
@@ -70,6 +70,14 @@ def attest(settings: Settings, say: Callable[[str], None]) -> str:
     with kernel.uninterrupted():
         shelves.write_notebook(page, shelf.page(name))
     return "{numbers} numbers and {networks} networks are the same at smoke".format(**counted)
+
+
+def _families(settings: Settings) -> list[str]:
+    """Return the modules of the architectures of a chapter's networks; no image is needed."""
+    from intriguing import models  # and with it torch
+
+    specs = networks.declared(settings, resolved=False)
+    return sorted({models.family(spec.architecture).__name__ for spec in specs})
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, int]:
