@@ -62,6 +62,11 @@ def session_folder(
     bookbuild.shared = base.parent if hasattr(request.config, "workerinput") else base
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first: shared out among processes, they would end last."""
+    items.sort(key=lambda item: "longest" not in item.keywords)
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every connection that would leave this machine an error."""

@@ -614,6 +614,7 @@ def node_with_torch(folder: Path) -> None:
                     if one.marker is None or one.marker.evaluate({"extra": ""})]
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_a_chapter_runs_from_the_folder_without_a_network(tmp_path, monkeypatch):
     """Real wheels from pip's index, but for torch: a bare Python with torch stands for the node."""
