@@ -280,7 +280,9 @@ def test_figures_need_caption_and_alt_text(book):
     assert book.found(checks.figures_described) == []
     for nb, number in ((book.source, 3), (book.page, 4)):
         nb["cells"][number]["metadata"] = {"mystnb": {"figure": {"caption": "A histogram"}}}
-    one(book.found(checks.figures_described), "error", f"{NAME}.ipynb, cell 5", "image.alt")
+    source, page = book.found(checks.figures_described)  # the source before anything is run
+    one([source], "error", f"notebooks/{NAME}.ipynb, cell 4", "image.alt")
+    one([page], "error", f"chapters/{NAME}.ipynb, cell 5", "image.alt")
     book.source["cells"][3]["metadata"] = DESCRIBED
     assert book.found(checks.figures_described) == [], "a caption added since counts: it is prose"
 

@@ -138,7 +138,7 @@ def test_other_bad_files(tmp_path):
 def test_the_claims_of_this_book_are_read(monkeypatch):
     monkeypatch.delenv("INTRIGUING_ROOT")
     listed = claims.load()
-    assert len({claim.chapter for claim in listed}) == len(chapters.names()) == 10
+    assert len({claim.chapter for claim in listed}) == len(chapters.names())
     assert len({claim.id for claim in listed}) == len(listed) > 140
 
 

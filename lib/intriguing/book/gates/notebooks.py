@@ -17,6 +17,7 @@ from intriguing.errors import UserError, nearest
 REQUIRED_PROFILES = chapters.SCALES
 MOST_CELLS = 45  # about 40, says the design
 _TRACEBACK = "Traceback (most recent call last)"
+_FIGURE = re.compile(r"\brun\.figure\(")
 _BARE_PICTURE = re.compile(r"!\[\s*\]\(|<img\b(?![^>]*\balt=\"[^\"]+\")")
 
 
@@ -156,22 +157,30 @@ def fresh(house: House) -> Iterator[Problem]:
 
 
 def figures_described(house: House) -> Iterator[Problem]:
-    """Every figure of a published chapter has a caption and alt text, every picture alt text."""
+    """Every figure of a chapter has a caption and alt text, every picture alt text."""
+    for name, nb in house.sources.items():  # before a long run, not after it
+        for number, cell in code(nb):
+            if _FIGURE.search(source_of(cell)):
+                yield from _bare(cell, source(name, number))
     for name, nb in house.published.items():
         now = house.sources.get(name)
         if now and fingerprint.code_hash(nb) == fingerprint.code_hash(now):
             nb = fingerprint.carry_prose(nb, now)  # captions are prose: the source's count
         for number, cell in enumerate(nb["cells"], start=1):
             kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
-            if not any(kind.startswith("image/") for kind in kinds):
-                continue
-            described = cell.get("metadata", {}).get("mystnb", {})
-            for part, key in (("figure", "caption"), ("image", "alt")):
-                if not str((described.get(part) or {}).get(key) or "").strip():
-                    yield Problem("error", page(name, number),
-                                  f"a figure without mystnb.{part}.{key} in the cell's metadata")
+            if any(kind.startswith("image/") for kind in kinds):
+                yield from _bare(cell, page(name, number))
     for where, text, _ in texts(house):
         yield from (Problem("error", where, what) for what in _undescribed(text))
+
+
+def _bare(cell: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what the metadata of a cell with a figure lack."""
+    described = cell.get("metadata", {}).get("mystnb", {})
+    for part, key in (("figure", "caption"), ("image", "alt")):
+        if not str((described.get(part) or {}).get(key) or "").strip():
+            yield Problem("error", where,
+                          f"a figure without mystnb.{part}.{key} in the cell's metadata")
 
 
 def directives_read(house: House) -> Iterator[Problem]:
