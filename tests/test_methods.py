@@ -2,9 +2,12 @@
 
 import json
 import re
+import sys
+import types
 import typing
 from dataclasses import fields, is_dataclass, replace
 
+import attacknets
 import pytest
 import torch
 
@@ -169,3 +172,22 @@ def test_two_networks_of_one_name_share_no_layer():
     assert not mine & others
     wide = models.build("cnn-mnist", hidden=7, generator=runtime.generator(0, "init"))
     assert isinstance(wide, cnn.SmallCNN) and wide(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+def test_the_example_of_the_contributors_page_is_a_method(monkeypatch):
+    page = (paths.book_dir() / "contributing.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    squeezed = types.ModuleType("intriguing.methods.squeezed")
+    monkeypatch.setitem(sys.modules, squeezed.__name__, squeezed)
+    exec(compile(code, "contributing.md", "exec"), squeezed.__dict__)
+    setting = squeezed.OURS["grey"]["CNN"]
+    x, y = attacknets.digits().x[:60], attacknets.digits().y[:60]
+
+    def weights(spec):
+        return method.train(spec, x, y)[0].state_dict()["fc2.weight"]
+
+    few = {"n": 60, "epochs": 1}
+    bare = weights(zoo.convnet("CNN", "mnist-5k", **few))
+    same, other = (weights(specs.make(setting, "CNN", "mnist-5k", weight=w, **few)) for w in (0, 1))
+    assert torch.equal(bare, same) and not torch.equal(bare, other)
+    assert specs.make(setting, "CNN", "mnist").label.startswith("cnn-mnist squeezed weight=0.05 ")
