@@ -154,19 +154,17 @@ Sight = tuple[dict, list[str], list[str]]
 sights: dict[tuple[str, str], Sight] = {}  # what was seen already, by address and view
 
 
-def visit(browser, address: str, view: str, turned: bool = False) -> Sight:
+def visit(browser, address: str, view: str) -> Sight:
     """Open a page; return what a reader sees, the console's errors and the addresses asked for.
 
-    What was seen is not opened again.  `turned`: where the page stands there in the same size, its
-    colours are turned, as a reader's system does in the evening, and it is not loaded again.
+    What was seen is not opened again.
     """
     if (address, view) not in sights:
-        turned = turned and (address, view.replace("dark", "light")) == next(reversed(sights), None)
-        sights[address, view] = _visit(browser, address, view, load=not turned)
+        sights[address, view] = _visit(browser, address, view)
     return sights[address, view]
 
 
-def _visit(browser, address: str, view: str, load: bool) -> Sight:
+def _visit(browser, address: str, view: str) -> Sight:
     width, height, scheme = VIEWS[view]
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -174,8 +172,7 @@ def _visit(browser, address: str, view: str, load: bool) -> Sight:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     for log in ("browser", "performance"):
         browser.get_log(log)  # what an earlier page left
-    if load:
-        browser.get(address)
+    browser.get(address)
     seen = browser.execute_async_script(INSPECT)
     assert "failed" not in seen, seen["failed"]
     errors = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
@@ -199,8 +196,7 @@ def outside(asked: list[str]) -> list[str]:
 @pytest.mark.parametrize("build", BUILDS)
 def test_page(browser, sites: dict[str, str], build: str, page: str, view: str) -> None:
     width, _, scheme = VIEWS[view]
-    turned = scheme == "dark" and build == "smoke"  # the published page is loaded in the dark
-    seen, errors, asked = visit(browser, f"{sites[build]}/{page}.html", view, turned)
+    seen, errors, asked = visit(browser, f"{sites[build]}/{page}.html", view)
     assert errors == []
     assert outside(asked) == [], "the page asks another machine for something"
     assert seen["theme"] == scheme
