@@ -26,6 +26,9 @@ class AttackResult:
     c : (N,) weight of the penalty where the attack searched one, else nan.
     iterations, gradients : (N,) int64, accepted steps and gradient evaluations of that row.
     stop_reason : N words.
+    linf : (N,) largest change of a number, pixel units.
+    forwards : (N,) int64, forward passes of that row without a gradient; one with a gradient counts
+        in `gradients` only.
     """
 
     x_adv: Tensor
@@ -36,6 +39,8 @@ class AttackResult:
     iterations: Tensor
     gradients: Tensor
     stop_reason: tuple[str, ...]
+    linf: Tensor
+    forwards: Tensor
 
     def __getitem__(self, rows: Tensor) -> AttackResult:
         """The result of some rows, given by indices or a mask."""
@@ -102,19 +107,22 @@ def predict(model: nn.Module, x: Tensor, *, batch: int = 1000) -> Tensor:
 def measure(model, x: Tensor, y: Tensor, x_adv: Tensor, target: Tensor | None, **search):
     """The AttackResult of `x_adv`: norms, a fresh forward pass, and what `search` adds."""
     predicted = predict(model, x_adv)
-    l2 = (x_adv - x).flatten(1).norm(dim=1)
+    change = (x_adv - x).flatten(1)  # (N, C, H, W) -> (N, C*H*W)
+    l2 = change.norm(dim=1)
     nothing = torch.zeros_like(y)
     rest = {
         "c": torch.full_like(l2, torch.nan),
         "iterations": nothing,
         "gradients": nothing,
         "stop_reason": ("",) * len(x),
+        "forwards": nothing,
         **search,
     }
     return AttackResult(
         x_adv=x_adv,
         success=predicted == target if target is not None else predicted != y,
         l2=l2,
+        linf=change.abs().amax(1),
         distortion_rms=l2 / x[0].numel() ** 0.5,
         **rest,
     )
