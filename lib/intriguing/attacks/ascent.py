@@ -42,6 +42,11 @@ def slope(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     return g
 
 
+def mean_size(g: Tensor) -> Tensor:
+    """Return the mean absolute values (N, 1, 1, 1): L1 norms but for one factor, never zero."""
+    return g.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+
+
 def linf(
     model: nn.Module, x: Tensor, loss: Loss, *, eps: float, step: float, steps: int, draws: Draws
 ) -> Tensor:
