@@ -63,22 +63,26 @@ def linf(
     eps, step : pixel units.
     draws : the random numbers of the starts.
     """
-    return _last(Linf(x, eps), model, loss, step, steps, draws)
+    ball = Linf(x, eps)
+    return climb(ball, model, loss, ball.start(draws), step, steps)
 
 
 def l2(
     model: nn.Module, x: Tensor, loss: Loss, *, eps: float, step: float, steps: int, draws: Draws
 ) -> Tensor:
     """Return the last point of an ascent in the L2 ball; arguments as `linf`."""
-    return _last(L2(x, eps), model, loss, step, steps, draws)
+    ball = L2(x, eps)
+    return climb(ball, model, loss, ball.start(draws), step, steps)
 
 
-def _last(
-    ball: Ball, model: nn.Module, loss: Loss, step: float, steps: int, draws: Draws
+def climb(
+    ball: Ball, model: nn.Module, loss: Loss, at: Tensor, step: float, steps: int
 ) -> Tensor:
+    """Return the last point of an ascent in a ball from `at`, a point (N, C, H, W) of the ball."""
+
     def gradient(at: Tensor, number: int) -> Tensor:
         return slope(lambda pixels: loss(model(pixels)), at)
 
     with torch.no_grad():
-        *_, last = ascend(ball, ball.start(draws), gradient, steps, step)
+        *_, last = ascend(ball, at, gradient, steps, step)
     return last

@@ -15,12 +15,14 @@ weak attacks only.  The numbers for colour images are not measured: no GPU was a
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
 from intriguing.attacks import ascent
+from intriguing.attacks.balls import BALLS, Ball
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.losses import cross_entropy
 from intriguing.methods import plain
@@ -49,10 +51,11 @@ class Options(MethodOptions):
     Parameters
     ----------
     fit : the training by minibatches.
-    eps : radius of the Linf ball, pixel units.
+    eps : radius of the ball, pixel units.
     step, steps : of the ascent, pixel units.
     growth : share of all updates in which eps and step rise linearly from zero to their values.
     smoothing : of the labels, see `training.objectives.cross_entropy`.
+    norm : of the ball, and of a step.
     """
 
     fit: Fit
@@ -61,10 +64,12 @@ class Options(MethodOptions):
     steps: int
     growth: float = 0.0
     smoothing: float = 0.0
+    norm: Literal["linf", "l2"] = "linf"
 
-    def written(self) -> tuple[str, Mapping[str, float], Mapping[str, float]]:
-        """Return them as the keys of 2026-11-29 do."""
-        return "pgd", written(self) | {"steps": self.steps}, {}
+    def written(self) -> tuple[str, Mapping[str, float], Mapping[str, Any]]:
+        """Return them as the keys of 2026-11-29 do; what came later, only where it is set."""
+        later = {} if self.norm == "linf" else {"norm": self.norm}
+        return "pgd", written(self) | {"steps": self.steps}, later
 
 
 def written(options: Options) -> dict[str, float]:
@@ -80,25 +85,41 @@ def written(options: Options) -> dict[str, float]:
 
 def objective(request: Request, options: Options) -> Objective:
     """Return the cross entropy at adversarial images."""
-    return adversarial(request, options, options.steps)
+    return adversarial(request, options, options.steps, norm=options.norm)
 
 
-def adversarial(request: Request, options: Options, steps: int) -> "Adversarial":
-    """Return the cross entropy at images made in so many steps."""
+def adversarial(
+    request: Request,
+    options: MethodOptions,
+    steps: int,
+    kind: "type[Adversarial] | None" = None,
+    *,
+    step: float | None = None,
+    **more: Any,
+) -> "Adversarial":
+    """Return the loss at images made in so many steps.
+
+    Parameters
+    ----------
+    options : with `fit`, `eps`, `step`, `growth` and `smoothing`.
+    kind : of loss, `Adversarial` or derived from it; `more` is what it takes beside.
+    step : of the ascent; None means that of the options.
+    """
     updates = options.fit.epochs * math.ceil(len(request.x) / options.fit.batch)
-    return Adversarial(
+    return (kind or Adversarial)(
         options.eps,
-        options.step,
+        options.step if step is None else step,
         steps,
         request.generator("start"),
         growth=round(options.growth * updates),
         smoothing=options.smoothing,
+        **more,
     )
 
 
 def label(options: Options) -> str:
-    """Return "pgd" with the radius."""
-    return f"pgd eps={options.eps:.3g}"
+    """Return "pgd" with the radius, and the norm where it is not Linf."""
+    return f"pgd eps={options.eps:.3g}" + ("" if options.norm == "linf" else f" {options.norm}")
 
 
 def passes(options: Options) -> Passes:
@@ -111,14 +132,17 @@ class Adversarial(objectives.Drawing):
 
     In eval mode: at the pixels given.  The network is in eval mode while it is attacked: batch norm
     then does not learn from half-made images, and it moves as in the attacks that come later.
+    Methods that attack in another way, or learn something else, derive from it and give `loss`,
+    `ball` or `start` a body of their own.
 
     Parameters
     ----------
-    eps : radius of the Linf ball, pixel units.
+    eps : radius of the ball, pixel units.
     step, steps : of the ascent, pixel units.
     generator : draws the starts, evenly in the ball; on the CPU.
     growth : minibatches in which eps and step rise linearly from zero to their values.
     smoothing : of the labels, see `training.objectives.cross_entropy`.
+    norm : of the ball, "linf" or "l2".
 
     Raises
     ------
@@ -133,6 +157,7 @@ class Adversarial(objectives.Drawing):
         generator: torch.Generator,
         growth: int = 0,
         smoothing: float = 0.0,
+        norm: str = "linf",
     ) -> None:
         super().__init__(generator)
         if not (eps > 0 and step > 0 and steps >= 1):
@@ -140,9 +165,9 @@ class Adversarial(objectives.Drawing):
                 f"adversarial training needs eps > 0, step > 0 and at least one step, got "
                 f"eps {eps}, step {step}, {steps} steps"
             )
-        self.eps, self.step, self.steps = eps, step, steps
+        self.eps, self.step, self.steps, self.norm = eps, step, steps, norm
         self.growth, self.done = growth, 0
-        self.plain = objectives.cross_entropy(smoothing=smoothing)
+        self.smoothing, self.plain = smoothing, objectives.cross_entropy(smoothing=smoothing)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss at adversarial images made of pixels x (N, C, H, W), labels y (N,)."""
@@ -150,17 +175,36 @@ class Adversarial(objectives.Drawing):
             return self.plain(model, x, y)
         self.done += 1
         share = min(1.0, self.done / self.growth) if self.growth else 1.0
+        return self.loss(model, x, y, share)
+
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor, share: float) -> Tensor:
+        """Return the loss in train mode, where the radius has grown to share * eps."""
         return self.plain(model, self.images(model, x, y, share), y)
 
     def images(self, model: nn.Module, x: Tensor, y: Tensor, share: float = 1.0) -> Tensor:
         """Return adversarial pixels (N, C, H, W), within share * eps of x, in [0, 1] exactly."""
-        keys = torch.randint(-(2**63), 2**63 - 1, (len(x),), generator=self.generator)
-        draws = Draws.keyed(keys.to(x.device), x.dtype)
+        return self.climb(model, x, lambda logits: cross_entropy(logits, y), share)
+
+    def climb(self, model: nn.Module, x: Tensor, rises: ascent.Loss, share: float = 1.0) -> Tensor:
+        """Return pixels (N, C, H, W) at which `rises`, of logits (N, K) to (N,), is larger."""
+        ball = self.ball(x, share * self.eps)
         with runtime.eval_mode(model):
-            return ascent.linf(
-                model, x, lambda logits: cross_entropy(logits, y),
-                eps=share * self.eps, step=share * self.step, steps=self.steps, draws=draws,
-            )  # fmt: skip
+            return ascent.climb(
+                ball, model, rises, self.start(ball, x), share * self.step, self.steps
+            )
+
+    def ball(self, x: Tensor, eps: float) -> Ball:
+        """Return where the images may lie."""
+        return BALLS[self.norm](x, eps)
+
+    def start(self, ball: Ball, x: Tensor) -> Tensor:
+        """Return where the ascent begins, (N, C, H, W)."""
+        return ball.start(self.draws(x))
+
+    def draws(self, x: Tensor) -> Draws:
+        """Return random numbers for the rows of x, others at each call."""
+        keys = torch.randint(-(2**63), 2**63 - 1, (len(x),), generator=self.generator)
+        return Draws.keyed(keys.to(x.device), x.dtype)
 
     def state_dict(self) -> dict:
         """Return the generator's state and the count of minibatches."""

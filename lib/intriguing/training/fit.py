@@ -44,7 +44,7 @@ class Fit:
         more = ("warmup", "channels_last", "bfloat16", "augment")
         return found | {name: float(getattr(self, name)) for name in more if getattr(self, name)}
 
-    def run(self, request: Request, objective: Objective) -> Outcome:
+    def run(self, request: Request, objective: Objective, replays: int = 1) -> Outcome:
         """Train the request's network by an objective, which may be its own companion."""
         return fit_minibatch(
             request.model,
@@ -61,6 +61,7 @@ class Fit:
             channels_last=self.channels_last,
             bfloat16=self.bfloat16,
             augment=crop_and_mirror if self.augment else None,
+            replays=replays,
             companion=objective if hasattr(objective, "before_round") else None,
             resume=request.resume,
             save=request.save,

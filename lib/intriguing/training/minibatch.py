@@ -26,6 +26,7 @@ def fit_minibatch(
     channels_last: bool = False,
     bfloat16: bool = False,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    replays: int = 1,
     companion: Companion | None = None,
     resume: dict | None = None,
     save: Save | None = None,
@@ -49,15 +50,18 @@ def fit_minibatch(
     bfloat16 : let autocast compute convolutions and products in bfloat16; weights, steps and what
         is measured at the end stay in their own type.
     augment : called as augment(images, generator) on every minibatch, see `augmentation`.
+    replays : updates on a minibatch before the next one.
     companion : called before each epoch and saved with the state; the objective may use it.
 
     Raises
     ------
-    ValueError : no epochs, an empty batch, another optimiser, a warmup outside [0, 1).
+    ValueError : no epochs, an empty batch, no replay, another optimiser, a warmup outside [0, 1).
     FloatingPointError : the loss is not finite.
     """
-    if epochs < 1 or batch < 1:
-        raise ValueError(f"epochs and batch must be at least 1, got {epochs} and {batch}")
+    if epochs < 1 or batch < 1 or replays < 1:
+        raise ValueError(
+            f"epochs, batch and replays must be at least 1, got {epochs}, {batch} and {replays}"
+        )
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
@@ -66,24 +70,28 @@ def fit_minibatch(
         model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
     stepper = _stepper(optimiser, parameters, lr, weight_decay)
-    steps = epochs * math.ceil(len(x) / batch)
+    steps = epochs * math.ceil(len(x) / batch) * replays
+
+    def update(images: Tensor, labels: Tensor, outcome: Outcome) -> Tensor:
+        for group in stepper.param_groups:
+            group["lr"] = lr * _share(outcome.iterations, steps, warmup)
+        stepper.zero_grad()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+            loss = objective(model, images, labels)
+        loss.backward()
+        stepper.step()
+        outcome.iterations += 1
+        return loss.detach()
 
     def one_round(outcome: Outcome) -> None:
         total = torch.zeros((), device=x.device)
         order = torch.randperm(len(x), generator=generator).to(x.device)
         for rows in order.split(batch):
-            for group in stepper.param_groups:
-                group["lr"] = lr * _share(outcome.iterations, steps, warmup)
-            stepper.zero_grad()
             images = x[rows] if augment is None else augment(x[rows], generator)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
-                loss = objective(model, images, y[rows])
-            loss.backward()
-            stepper.step()
-            total += loss.detach() * len(rows)
-            outcome.iterations += 1
+            for _ in range(replays):
+                total += update(images, y[rows], outcome) * len(rows)
         outcome.evaluations = outcome.iterations
-        outcome.loss = float(total / len(x))
+        outcome.loss = float(total / (len(x) * replays))
         if not math.isfinite(outcome.loss):
             raise FloatingPointError(f"training diverged in epoch {outcome.rounds + 1}")
 

@@ -69,13 +69,34 @@ def cross_entropy(coefficients: Sequence[float] = (), smoothing: float = 0.0) ->
     values = [float(value) for value in coefficients]
 
     def objective(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        share, logits = smoothing if model.training else 0.0, model(x)
-        if logits.dtype in (torch.bfloat16, torch.float16):  # autocast need not do it
-            logits = logits.float()
-        loss = functional.cross_entropy(logits, y, label_smoothing=share)
+        loss = of_logits(model(x), y, smoothing if model.training else 0.0)
         return add_decay(loss, model, values)
 
     return objective
+
+
+def of_logits(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross entropy of logits (N, K) and labels (N,), which may be smoothed."""
+    return functional.cross_entropy(_single(logits), y, label_smoothing=smoothing)
+
+
+def _single(logits: Tensor) -> Tensor:
+    """Return logits in float32 at least: autocast need not see to it."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def divergence(first: Tensor, second: Tensor) -> Tensor:
+    r"""Return KL(p || q) (N,), p and q the softmax of logits `first` and `second`, both (N, K).
+
+    Each term p log(p / q) is taken together with q - p, whose sum over the classes is zero: with
+    r = log q - log p it is p (exp(r) - 1 - r), which is never negative.  So is the sum, also in
+    float32, where that of p log(p / q) is rounding alone once p and q agree to three digits.
+    Gradients reach both.
+    """
+    log_p, log_q = _single(first).log_softmax(1), _single(second).log_softmax(1)
+    r, p = log_q - log_p, log_p.exp()
+    small = r.clamp(max=1)  # exp(r) of a class that p all but excludes would be infinite
+    return torch.where(r < 1, p * (small.expm1() - small), log_q.exp() - p * (1 + r)).sum(1)
 
 
 def add_decay(loss: Tensor, model: nn.Module, coefficients: Sequence[float]) -> Tensor:
