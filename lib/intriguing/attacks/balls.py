@@ -102,7 +102,11 @@ class L2:
         return self._inside((at - self.x).add_(_unit(gradient), alpha=step))
 
     def rim(self, draws: Draws) -> Tensor:
-        return self._inside(self.radius * _unit(draws.normal(*self.x.shape[1:])))
+        return self.towards(draws.normal(*self.x.shape[1:]))
+
+    def towards(self, change: Tensor) -> Tensor:
+        """Return the points at distance eps along changes (N, C, H, W), moved into the box."""
+        return self._inside(self.radius * _unit(change))
 
     def direction(self, gradient: Tensor) -> Tensor:
         return _unit(gradient)

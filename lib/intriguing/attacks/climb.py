@@ -1,4 +1,4 @@
-"""What the attacks by gradient share: a look at the network, who has fallen, and what it cost."""
+"""What the attacks in a ball share: a look at the network, who has fallen, and what it cost."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -92,9 +92,9 @@ class Climb:
         self.best[rows], self.score[rows] = points[places], loss[places]
         self.fell[rows] = fooled[places]
 
-    def result(self) -> AttackResult:
-        """Return the best points, measured by a fresh pass."""
-        reasons = ["fooled" if fell and self.stop else "steps" for fell in self.fell.tolist()]
+    def result(self, end: str = "steps") -> AttackResult:
+        """Return the best points, measured by a fresh pass; `end`: what the standing ran out of."""
+        reasons = ["fooled" if fell and self.stop else end for fell in self.fell.tolist()]
         return measure(
             self.model, self.x, self.y, self.best, self.target, iterations=self.iterations,
             gradients=self.gradients, forwards=self.forwards, stop_reason=tuple(reasons),
