@@ -1,6 +1,6 @@
 r"""The L2 attack of Carlini and Wagner (S&P 2017, arXiv 1608.04644, section VI.A).
 
-    minimise  ||x' - x||_2^2 + c f(x'),   f(x') = max(0, kappa - margin(x'))                      (1)
+    minimise  ||x' - x||_2^2 + c f(x'),   f(x') = max(0, kappa - margin(x'))                     (1)
 
 over the tanh variable of x' (see `adam`), by Adam.  The margin is how far the target is ahead of
 all other classes, or, without a target, the best other class ahead of y.  The weight c is searched
@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from intriguing.attacks.adam import EDGE, TanhAdam
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.minimum import (
-    ENDED, Goal, Nearest, attack, check_choice, check_numbers, differentiate, rows_at_once,
+    ENDED,
+    Goal,
+    Nearest,
+    attack,
+    check_choice,
+    check_numbers,
+    differentiate,
+    rows_at_once,
 )  # fmt: skip
 
 CHECKS = 10  # looks at whether the loss still falls, in each minimisation
@@ -64,8 +71,8 @@ def carlini_wagner(
     Raises ValueError for bad input (see `check_inputs`) and impossible options.
 
     Paper's code: 9 searches of 10,000 steps, rate 0.01, c from 0.001, edge 5e-7; that is 90,000
-    gradients an image.  It leaves a c when the loss of the *batch* stands still; here each row has its own
-    search and its own end, so that its answer is that of the image alone.
+    gradients an image.  It leaves a c when the loss of the *batch* stands still; here each row has
+    its own search and its own end, so that its answer is that of the image alone.
     """
     check_choice(norm=(norm, ("l2",)))
     check_numbers(1, searches=searches, steps=steps)
@@ -98,7 +105,7 @@ class Rows:
         self.hit = self.over = torch.zeros_like(self.image, dtype=torch.bool)
 
     def tick(self, model: nn.Module, confidence: float, steps: int, every: int) -> None:
-        """Evaluate all rows once, offer what is there, take a step; say which minimisation ended."""
+        """Evaluate all rows, offer what is there, take a step; say which minimisation is over."""
         variables = self.variables
         at = variables.pixels()
 

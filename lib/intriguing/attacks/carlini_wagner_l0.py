@@ -3,12 +3,11 @@ r"""The L0 attack of Carlini and Wagner (S&P 2017, arXiv 1608.04644, section VI.
 Run the L2 attack on the pixels that may change; freeze those which matter least; go on until it
 fails.  What a pixel matters is the first-order share it has in the success,
 
-    sum over its channels of |x'_i - x_i| |d margin / d x_i|.                                     (1)
+    sum over its channels of |x'_i - x_i| |d margin / d x_i|.                                    (1)
 
 After each success the least of them are frozen at x: up to and including the first whose (1)
-exceeds 0.01, and no more than 0.3 sqrt(pixels that changed) at a time.  c f(x') + ||x' - x||_2^2 is
-minimised as in `carlini_wagner`, with kappa 0.01, c doubled where the steps run out, and image and c
-carried on.
+exceeds 0.01, and no more than 0.3 sqrt(pixels that changed) at a time.  The objective is that of
+`carlini_wagner`, with kappa 0.01; c is doubled where the steps run out, and image and c carried on.
 """
 
 from __future__ import annotations
@@ -19,7 +18,14 @@ from torch import Tensor, nn
 from intriguing.attacks.adam import EDGE, TanhAdam
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.minimum import (
-    ENDED, Goal, Nearest, attack, check_numbers, differentiate, per_row, rows_at_once,
+    ENDED,
+    Goal,
+    Nearest,
+    attack,
+    check_numbers,
+    differentiate,
+    per_row,
+    rows_at_once,
 )  # fmt: skip
 
 MATTERS, SHARE = 0.01, 0.3  # see the text
@@ -110,5 +116,6 @@ def _freeze(free: Tensor, changed: Tensor, matters: Tensor) -> Tensor:
     before = torch.cat([torch.zeros_like(ranked[:, :1]), ranked[:, :-1]], dim=1)
     most = (SHARE * changed.flatten(1).sum(1).to(free.dtype).sqrt()).ceil().clamp_min(1)
     place = torch.arange(ranked.shape[1], device=free.device)
-    freeze = (before <= MATTERS) & (place < most[:, None])
-    return free.flatten(1).scatter(1, order, free.flatten(1).gather(1, order) * ~freeze).view_as(free)
+    stays = (before > MATTERS) | (place >= most[:, None])
+    flat = free.flatten(1)
+    return flat.scatter(1, order, flat.gather(1, order) * stays).view_as(free)

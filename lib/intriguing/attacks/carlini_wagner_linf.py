@@ -3,7 +3,7 @@ r"""The Linf attack of Carlini and Wagner (S&P 2017, arXiv 1608.04644, section V
 The largest change alone has a gradient in one number only.  So all changes above a threshold tau
 are penalised, and tau is lowered as long as the attack succeeds:
 
-    minimise  c f(x') + sum_i max(0, |x'_i - x_i| - tau),   f(x') = max(0, -margin(x'))           (1)
+    minimise  c f(x') + sum_i max(0, |x'_i - x_i| - tau),   f(x') = max(0, -margin(x'))          (1)
 
 over the tanh variable of x' (see `adam`), by Adam.  Success is a value of (1) below 1e-4 c: nothing
 is changed by more than tau, but for 1e-4 c in all.  Then tau <- 0.9 min(tau, max |x' - x|).  Where
@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from intriguing.attacks.adam import EDGE, TanhAdam
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.minimum import (
-    ENDED, Goal, Nearest, attack, check_numbers, differentiate, per_row, rows_at_once,
+    ENDED,
+    Goal,
+    Nearest,
+    attack,
+    check_numbers,
+    differentiate,
+    per_row,
+    rows_at_once,
 )  # fmt: skip
 from intriguing.attacks.minimum import linf as largest
 

@@ -4,7 +4,7 @@ The norm of the change is not optimised but set: a little less after a step that
 little more after one that was not.  The direction follows the gradient of the cross entropy.
 
     d <- delta_t + alpha_t g / ||g||_2,   eps_{t+1} = eps_t (1 -+ gamma),
-    delta_{t+1} = clip[x + eps_{t+1} d / ||d||_2] - x                                             (1)
+    delta_{t+1} = clip[x + eps_{t+1} d / ||d||_2] - x                                            (1)
 
 with alpha falling from 1 to 0.01 along half a cosine.
 """
@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.minimum import (
-    Goal, Nearest, attack, check_choice, check_numbers, differentiate, per_row, rows_at_once,
+    Goal,
+    Nearest,
+    attack,
+    check_choice,
+    check_numbers,
+    differentiate,
+    per_row,
+    rows_at_once,
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ The network is taken for linear at the current point, the boundary that then is 
 and this again until the class changes.  With f_k = Z_k - Z_y and w_k its gradient at x_t,
 
     k = argmin |f_k| / ||w_k||_q,   r <- r + |f_k| / ||w_k||_q * d,
-    x_{t+1} = clip[x + (1 + overshoot) r],                                                        (1)
+    x_{t+1} = clip[x + (1 + overshoot) r],                                                       (1)
 
 where d is w_k / ||w_k||_2 for L2 (q = 2) and the sign of w_k for Linf (q = 1).
 """
@@ -16,8 +16,17 @@ from torch import Tensor, nn
 
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.minimum import (
-    DUALS, ENDED, Goal, Nearest, attack, check_choice, check_numbers, differences, per_row,
-    rows_at_once, shorten,
+    DUALS,
+    ENDED,
+    Goal,
+    Nearest,
+    attack,
+    check_choice,
+    check_numbers,
+    differences,
+    per_row,
+    rows_at_once,
+    shorten,
 )  # fmt: skip
 
 GUARD = 1e-4  # of a logit: how far behind the linear boundary a step aims (code of the authors)

@@ -4,7 +4,7 @@ At the point x_t, with f = Z_k - Z_y and w its gradient there, the boundary is t
 {z : f + <w, z - x_t> = 0}.  With d_t and d_0 the smallest changes that bring x_t and the image x
 onto it within the box, a_t and a_0 their norms, and alpha = min(a_t / (a_t + a_0), alpha_max),
 
-    x_{t+1} = clip[(1 - alpha) (x_t + eta d_t) + alpha (x + eta d_0)].                            (1)
+    x_{t+1} = clip[(1 - alpha) (x_t + eta d_t) + alpha (x + eta d_0)].                           (1)
 
 So it overshoots the plane by eta - 1, and is drawn to the image.  A point that is misclassified is
 kept if it is the nearest so far, and the next step starts at x + beta (x_{t+1} - x).
@@ -18,8 +18,18 @@ from torch import Tensor, nn
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.minimum import (
-    DUALS, NORMS, WITHIN, Goal, Nearest, attack, check_choice, check_numbers, differences,
-    differentiate, per_row, rows_at_once,
+    DUALS,
+    NORMS,
+    WITHIN,
+    Goal,
+    Nearest,
+    attack,
+    check_choice,
+    check_numbers,
+    differences,
+    differentiate,
+    per_row,
+    rows_at_once,
 )  # fmt: skip
 from intriguing.attacks.projections import PROJECTIONS
 
@@ -151,7 +161,8 @@ class Run:
         which = which + torch.arange(len(which), device=which.device) * self.width
         self.found.offer(self.images, best.x_adv[which], size.isfinite())
         for name in ("iterations", "gradients", "forwards"):
-            getattr(self.found, name)[self.images] += getattr(best, name).view(-1, self.width).sum(1)
+            spent = getattr(best, name).view(-1, self.width).sum(1)  # (M,)
+            getattr(self.found, name)[self.images] += spent
 
     def _step(self, alpha_max: float, eta: float) -> None:
         """Equation 1 for all rows."""

@@ -6,7 +6,7 @@ of the class to leave less that of the class to reach, and g its gradient,
     eps_{t+1} = ||delta_t||_p + |L| / ||g||_q    while nothing adversarial was found,
                 eps_t (1 + gamma_t)              if delta_t is not adversarial,
                 min(eps_t (1 - gamma_t), ||best||_p)   if it is;
-    delta_{t+1} = clip[x + cut(delta_t - alpha_t g / ||g||_2, eps_{t+1})] - x.                    (1)
+    delta_{t+1} = clip[x + cut(delta_t - alpha_t g / ||g||_2, eps_{t+1})] - x.                   (1)
 
 The first line is the distance to the linearised boundary (q is the dual of p).  alpha falls to a
 hundredth, gamma to 0.001, each along half a cosine.
@@ -21,7 +21,15 @@ from torch import Tensor, nn
 
 from intriguing.attacks.common import AttackResult
 from intriguing.attacks.minimum import (
-    DUALS, NORMS, Goal, Nearest, attack, check_choice, check_numbers, differentiate, per_row,
+    DUALS,
+    NORMS,
+    Goal,
+    Nearest,
+    attack,
+    check_choice,
+    check_numbers,
+    differentiate,
+    per_row,
     rows_at_once,
 )  # fmt: skip
 
@@ -60,8 +68,8 @@ def fmn(
 
     Raises ValueError for bad input (see `check_inputs`) and impossible options.
 
-    Paper: 100 to 1,000 steps, alpha 1, gamma 0.05, and not box aware.  Then on digits, most of whose
-    pixels are 0 or 1, the box takes away so much of each step that eps in L2 stops growing before
+    Paper: 100 to 1,000 steps, alpha 1, gamma 0.05, and not box aware.  Then on digits, most of
+    whose pixels are 0 or 1, the box takes so much of each step that eps in L2 stops growing before
     anything is found: 100 steps miss 80 of 100 images of a fully connected network, box aware none.
     """
     check_choice(norm=(norm, CUTS))

@@ -226,7 +226,7 @@ def attack(
 
 
 def check_choice(**choices) -> None:
-    """Raise ValueError, naming it, for a value that is not among those known: name=(value, known)."""
+    """Raise ValueError for a value that is not among those known: name=(value, known)."""
     for name, (value, known) in choices.items():
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
