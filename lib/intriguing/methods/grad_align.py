@@ -27,7 +27,7 @@ from intriguing.attacks.losses import cross_entropy
 from intriguing.methods import fgsm, madry
 from intriguing.specs import Paper
 from intriguing.training.fit import Fit
-from intriguing.training.objectives import Objective
+from intriguing.training.objectives import Objective, cosines
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
@@ -121,21 +121,6 @@ def alignment(model: nn.Module, here: Tensor, at: Tensor, y: Tensor) -> Tensor:
     (there,) = torch.autograd.grad(loss, pixels, create_graph=True)
     cosine, both = cosines(here, there)
     return (cosine * both).sum() / both.sum().clamp_min(1) + (~both.any()).to(cosine.dtype)
-
-
-def cosines(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosines (N,) of rows (N, ...), and where neither row is zero, (N,) bool.
-
-    Each row is first divided by its largest number: squares of small gradients are zero in float32.
-    """
-    units, largest = [], []
-    for rows in (first.flatten(1), second.flatten(1)):
-        peak = rows.detach().abs().amax(1, keepdim=True)
-        even = rows / peak.clamp_min(torch.finfo(rows.dtype).tiny)
-        length = even.square().sum(1, keepdim=True).clamp_min(0.5).sqrt()  # 1 at least, or zero
-        units.append(even / length)
-        largest.append(peak[:, 0] > 0)
-    return (units[0] * units[1]).sum(1), largest[0] & largest[1]
 
 
 OURS = fgsm.everywhere(lambda kind, fit: Options(fit, fgsm.EPS[kind]))
