@@ -4,11 +4,11 @@ Those made to transfer have a door of their own, `attacks.transfer`: they build 
 which builds on this package.
 """
 
-from .common import AttackResult, check_inputs, predict
+from .common import AttackResult, check_inputs, logits_of, looks_like_probabilities, predict
 from .lbfgs import global_c, lbfgs
 from .targets import TARGET_MODES, linearised, targets
 
 __all__ = [
-    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "linearised", "predict",
-    "targets",
+    "TARGET_MODES", "AttackResult", "check_inputs", "global_c", "lbfgs", "linearised", "logits_of",
+    "looks_like_probabilities", "predict", "targets",
 ]  # fmt: skip
