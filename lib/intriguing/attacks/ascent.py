@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.attacks.balls import L2, Ball, Linf
-from intriguing.attacks.common import logits_of
+from intriguing.attacks.common import leaf, logits_of
 from intriguing.attacks.draws import Draws
 
 _LARGE = 2.0**100  # finite in float32, and so are sums of many
@@ -48,7 +48,7 @@ def slope(
     function : gets a copy of the points, which it may write into.
     lost : (N,) bool, set to True in the rows whose gradient was not finite.
     """
-    pixels = at.detach().requires_grad_()
+    pixels = leaf(at)
     with torch.enable_grad():
         (g,) = torch.autograd.grad(function(pixels.clone()).sum(), pixels)
     return finite(g, lost)

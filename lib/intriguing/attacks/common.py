@@ -31,7 +31,7 @@ class AttackResult:
     distortion_rms : (N,) ||r||_2 / sqrt(C*H*W), the "distortion" of Szegedy et al. (2014).
     c : (N,) weight of the penalty where the attack searched one, else nan.
     iterations, gradients : (N,) int64, accepted steps and gradient evaluations of that row.
-    stop_reason : N words.
+    stop_reason : N words; "logits not finite" where `x_adv` is predicted nothing.
     linf : (N,) largest change of a number, pixel units.
     forwards : (N,) int64, forward passes of that row without a gradient; one with a gradient counts
         in `gradients` only.
@@ -79,9 +79,20 @@ def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
     if torch.is_grad_enabled() and pixels.requires_grad and not logits.requires_grad:
         raise ValueError(
             "the model's logits carry no gradient: its forward must not detach its input or switch "
-            "gradients off, nor be called inside torch.inference_mode()"
+            "gradients off"
         )
     return logits
+
+
+def leaf(pixels: Tensor) -> Tensor:
+    """Return pixels that a gradient can be asked of.
+
+    Raises ValueError inside `torch.inference_mode()`, where there is none.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ValueError("an attack that follows gradients cannot run inside torch.inference_mode()"
+                         ": call it outside")  # fmt: skip
+    return (pixels.clone() if pixels.is_inference() else pixels.detach()).requires_grad_()
 
 
 def decided(logits: Tensor) -> Tensor:
@@ -149,7 +160,6 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor, target: Tensor | None =
     return classes
 
 
-@torch.no_grad()
 def predict(model: nn.Module, x: Tensor, *, batch: int = 1000) -> Tensor:
     """Predicted labels (N,) of pixels (N, C, H, W).
 
@@ -158,18 +168,9 @@ def predict(model: nn.Module, x: Tensor, *, batch: int = 1000) -> Tensor:
     return classified(model, x, batch=batch)[0]
 
 
-@torch.no_grad()
 def classified(model: nn.Module, x: Tensor, *, batch: int) -> tuple[Tensor, int]:
     """Return what `predict` does, and the number of classes; raises as it does."""
-    classes = 0
-
-    def labels(images: Tensor) -> Tensor:
-        nonlocal classes
-        logits = logits_of(model, images)
-        classes = logits.shape[1]
-        return logits.argmax(1).where(decided(logits), -1)
-
-    found = batches.apply(labels, x, batch=batch)
+    found, classes = _labels(model, x, batch)
     lost = (found < 0).nonzero()
     if len(lost):
         raise ValueError(f"the model's logits for image {int(lost[0])} are NaN or infinite: there "
@@ -178,14 +179,23 @@ def classified(model: nn.Module, x: Tensor, *, batch: int) -> tuple[Tensor, int]
 
 
 @torch.no_grad()
+def _labels(model: nn.Module, x: Tensor, batch: int) -> tuple[Tensor, int]:
+    """Return the predicted labels (N,), -1 where nothing is predicted, and how many there are."""
+    classes = 0
+
+    def labels(images: Tensor) -> Tensor:
+        nonlocal classes
+        logits = logits_of(model, images)
+        classes = logits.shape[1]
+        return logits.argmax(1).where(decided(logits), -1)
+
+    return batches.apply(labels, x, batch=batch), classes
+
+
 def measure(model, x: Tensor, y: Tensor, x_adv: Tensor, target: Tensor | None, **search):
     """The AttackResult of `x_adv`: norms, a fresh forward pass, and what `search` adds."""
-    def reached(images: Tensor, wanted: Tensor) -> Tensor:
-        logits = logits_of(model, images)
-        same = logits.argmax(1) == wanted
-        return (same if target is not None else ~same) & decided(logits)
-
-    success = batches.apply(reached, x_adv, y if target is None else target, batch=1000)
+    predicted, _ = _labels(model, x_adv, 1000)
+    success = (predicted == target) if target is not None else (predicted != y) & (predicted >= 0)
     change = x_adv - x
     l2 = lengths(change)
     nothing = torch.zeros_like(y)
@@ -197,12 +207,16 @@ def measure(model, x: Tensor, y: Tensor, x_adv: Tensor, target: Tensor | None, *
         "forwards": nothing,
         **search,
     }
+    reasons = list(rest.pop("stop_reason"))
+    for row in (predicted < 0).nonzero().flatten().tolist():
+        reasons[row] = "logits not finite"
     return AttackResult(
         x_adv=x_adv,
         success=success,
         l2=l2,
         linf=change.flatten(1).abs().amax(1),
         distortion_rms=l2 / x[0].numel() ** 0.5,
+        stop_reason=tuple(reasons),
         **rest,
     )
 

@@ -16,7 +16,7 @@ from intriguing.batches import Batch
 from .ascent import finite
 from .boxlbfgs import BoxLBFGS
 from .bracket import Brackets
-from .common import decided, logits_of
+from .common import decided, leaf, logits_of
 from .losses import best_other, cross_entropy
 
 WORDS = ("running", "bracket closed", "already the target", "rounds used up",
@@ -90,7 +90,7 @@ class Search:
         pixels = pixels.view(-1, *self.shape)  # (B, C, H, W)
         target = self.target[self.who[rows]]
         with torch.enable_grad():
-            pixels = pixels.detach().requires_grad_()
+            pixels = leaf(pixels)
             logits = logits_of(self.model, pixels)
             loss = cross_entropy(logits, target)
             (g,) = torch.autograd.grad(loss.sum(), pixels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from intriguing import batches, runtime
 from intriguing.tensors import lengths
 
-from .common import check_inputs, logits_of
+from .common import check_inputs, leaf, logits_of
 
 TARGET_MODES = ("random", "fixed", "all", "nearest")
 
@@ -65,7 +65,7 @@ def linearised(model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 500) -> T
     def distances(images: Tensor, labels: Tensor) -> Tensor:
         distance = images.new_full((len(images), classes), torch.inf)
         for k in range(classes):
-            pixels = images.detach().clone().requires_grad_()
+            pixels = leaf(images)
             logits = logits_of(model, pixels)
             gap = logits.gather(1, labels[:, None]).squeeze(1) - logits[:, k]
             (g,) = torch.autograd.grad(gap.sum(), pixels)
