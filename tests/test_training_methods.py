@@ -12,7 +12,7 @@ from intriguing import models, runtime, zoo
 from intriguing.attacks.draws import Draws
 from intriguing.methods import fgsm, free, grad_align, madry, method, n_fgsm, trades
 from intriguing.training.objectives import divergence
-from intriguing.training.watch import under_attack
+from intriguing.training.threat import under_attack
 
 
 def batch(n=8, dtype=torch.float64):
