@@ -1,4 +1,4 @@
-"""Methods of robust training: each against a closed form, finite differences or the plainest loop."""
+"""Methods of robust training against closed forms, finite differences and the plainest loops."""
 
 import math
 
@@ -12,7 +12,7 @@ from intriguing import models, runtime, zoo
 from intriguing.attacks.draws import Draws
 from intriguing.methods import fgsm, free, grad_align, madry, method, n_fgsm, trades
 from intriguing.training.objectives import divergence
-from intriguing.training.watch import under_attack
+from intriguing.training.threat import under_attack
 
 
 def batch(n=8, dtype=torch.float64):
@@ -43,6 +43,10 @@ def line(classes=2, dtype=torch.float64):
         for weight in net.parameters():
             weight.normal_(generator=runtime.generator(1, "init"))
     return net.eval()
+
+
+def pixels(*shape):
+    return torch.rand(*shape, generator=runtime.generator(0, "pixels"), dtype=torch.float64)
 
 
 def differences(function, weight, places, h=1e-6):
@@ -125,8 +129,8 @@ def test_the_loss_of_trades_and_its_gradient():
 
 def train(name, n=60, **how):
     """A network trained by a method on some digits."""
-    how = {"n": n, "epochs": 2, "batch": 20, "lr": 3e-3, "warmup": 0.2, "channels_last": True, **how}
-    spec = zoo.spec(name, "CNN", "mnist-5k", **how)
+    few = {"epochs": 2, "batch": 20, "lr": 3e-3, "warmup": 0.2, "channels_last": True}
+    spec = zoo.spec(name, "CNN", "mnist-5k", n=n, **{**few, **how})
     with runtime.deterministic():
         return method.train(spec, digits().x[:n], digits().y[:n])[0].state_dict()
 
@@ -165,13 +169,13 @@ def test_without_noise_it_is_fgsm():
 
 
 def test_two_classes_and_a_line_have_nothing_to_align():
-    net, x = line(), torch.rand(6, 1, 2, 2, dtype=torch.float64)
+    net, (x, at) = line(), pixels(2, 6, 1, 2, 2)
     y = torch.tensor([0, 1, 0, 1, 1, 0])
-    cosine = grad_align.alignment(net, slope(net, x, y), torch.rand_like(x), y)
-    assert float(cosine) == pytest.approx(1, abs=1e-12)
+    cosine = grad_align.alignment(net, slope(net, x, y), at, y)
+    assert cosine.item() == pytest.approx(1, abs=1e-12)
     loss = made(grad_align.Aligned, weight=5.0)
     bare = made(fgsm.Fgsm)
-    assert float(loss(net.train(), x, y)) == pytest.approx(float(bare(net, x, y)), abs=1e-12)
+    assert loss(net.train(), x, y).item() == pytest.approx(bare(net, x, y).item(), abs=1e-12)
 
 
 def test_the_penalty_is_one_less_the_mean_cosine_and_its_gradient_is_right():
@@ -189,9 +193,9 @@ def test_images_without_a_gradient_count_for_nothing():
     few = grad_align.alignment(model, here[:3], x[:3], y[:3])
     here[3] = 0
     assert torch.allclose(grad_align.alignment(model, here, x, y), few)
-    assert float(grad_align.alignment(model, 0 * here, x, y)) == 1
+    assert grad_align.alignment(model, 0 * here, x, y).item() == 1
     tiny = grad_align.alignment(model.float(), (here * 1e-30).float(), x.float(), y)
-    assert float(tiny) == pytest.approx(1, abs=1e-5)
+    assert tiny.item() == pytest.approx(1, abs=1e-5)
 
 
 def test_grad_align_without_weight_is_fgsm():
@@ -230,7 +234,7 @@ def test_free_training_begins_as_plain_training_and_m_1_goes_one_step_up_an_upda
         value = loss(model, x, y)
         value.backward()
     x_adv = made(fgsm.Fgsm).images(model, x, y)
-    assert float(value) == pytest.approx(float(F.cross_entropy(model(x_adv), y)), rel=1e-5)
+    assert torch.allclose(value, F.cross_entropy(model(x_adv), y), rtol=1e-5)
 
 
 def test_madry_in_the_l2_ball():
@@ -318,13 +322,12 @@ def test_impossible_trainings_are_refused(kind, more, said):
 
 def test_what_attacks_leave_of_a_line_is_known():
     net = line()
-    x = 0.3 + 0.4 * torch.rand(80, 1, 2, 2, dtype=torch.float64)
-    w = net[1].weight[1] - net[1].weight[0]
-    logits = net(x)
+    x = 0.4 + 0.2 * pixels(80, 1, 2, 2)
+    w, logits = net[1].weight.detach().diff(dim=0), net(x).detach()
     y = logits.argmax(1)
     lead = (logits[:, 1] - logits[:, 0]).abs()
     for norm, reach in (("linf", w.abs().sum()), ("l2", w.norm())):
-        eps = float(lead.median() / reach)
+        eps = (lead.median() / reach).item()
         assert eps < 0.3  # no pixel meets the box
         seen = under_attack(net, x, y, norm=norm, eps=eps)
         holds, near = lead > eps * reach, (lead - eps * reach).abs() < 1e-3

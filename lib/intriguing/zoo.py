@@ -114,7 +114,7 @@ def trace(spec: Spec) -> "pd.DataFrame":
     pandas.DataFrame : a row a measurement on the images held out, with "update", "epoch" (from 1),
         "seconds" of training until then, "loss" (mean over the updates since the last row),
         "clean", "fgsm" and "pgd" accuracy as fractions, and "cosine" of gradients, see
-        `training.watch`; numbers that the method does not define are NaN.
+        `training.threat`; numbers that the method does not define are NaN.
 
     Raises
     ------

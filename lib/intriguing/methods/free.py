@@ -31,7 +31,7 @@ from intriguing.training.loop import Outcome
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
-from intriguing.training.watch import under_attack
+from intriguing.training.threat import under_attack
 
 cite = "shafahi2019adversarial"
 version = 1
@@ -123,7 +123,7 @@ class Free:
         self.used = None
 
     def robust(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return what attacks of this radius leave, see `training.watch.under_attack`."""
+        """Return what attacks of this radius leave, see `training.threat.under_attack`."""
         return under_attack(model, x, y, norm="linf", eps=self.eps)
 
     def before_round(self, model: nn.Module, outcome: Outcome) -> None:

@@ -33,7 +33,7 @@ from intriguing.training.objectives import Objective
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
-from intriguing.training.watch import under_attack
+from intriguing.training.threat import under_attack
 
 cite = "madry2018towards"
 version = 1
@@ -195,7 +195,7 @@ class Adversarial(objectives.Drawing):
             )
 
     def robust(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return what attacks of the whole radius leave, see `training.watch.under_attack`."""
+        """Return what attacks of the whole radius leave, see `training.threat.under_attack`."""
         return under_attack(model, x, y, norm=self.norm, eps=self.eps)
 
     def ball(self, x: Tensor, eps: float) -> Ball:
