@@ -22,18 +22,21 @@ def lengths(x: Tensor) -> Tensor:
 def units(x: Tensor) -> Tensor:
     """Return the rows of x (N, ...) over their L2 norms, (N, ...); zero stays zero."""
     scaled, _ = ordinary(x)
-    return scaled / beside(lengths(scaled).clamp_min(torch.finfo(x.dtype).tiny), x)
+    norms = scaled.flatten(1).norm(dim=1).clamp_min_(torch.finfo(x.dtype).tiny)
+    return scaled / beside(norms, x)
 
 
 def ordinary(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows of x (N, ...) over their scales, and the scales (N,).
+    """Return the rows of x (N, ...) over their scales, perhaps x itself, and the scales (N,).
 
     The scale of a row is 1, so that nothing changes, unless squares of its entries could be zero or
     infinite: then its largest entry.
     """
     largest = x.flatten(1).abs().amax(1)
-    odd = (largest < 1 / ORDINARY) | (largest > ORDINARY)
-    scale = torch.where(odd & (largest > 0) & largest.isfinite(), largest, 1)
+    odd = ((largest < 1 / ORDINARY) | (largest > ORDINARY)) & (largest > 0) & largest.isfinite()
+    scale = torch.where(odd, largest, 1)
+    if not x.is_cuda and not odd.any():  # on a GPU asking would take longer than dividing
+        return x, scale
     return x / beside(scale, x), scale
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.attacks.balls import L2, Ball, Linf
-from intriguing.attacks.common import leaf, logits_of
+from intriguing.attacks.common import answer, leaf
 from intriguing.attacks.draws import Draws
 
 _LARGE = 2.0**100  # finite in float32, and so are sums of many
@@ -100,7 +100,7 @@ def climb(
     """Return the last point of an ascent in a ball from `at`, a point (N, C, H, W) of the ball."""
 
     def gradient(at: Tensor, number: int) -> Tensor:
-        return slope(lambda pixels: loss(logits_of(model, pixels)), at)
+        return slope(lambda pixels: loss(answer(model, pixels)), at)
 
     with torch.no_grad():
         *_, last = ascend(ball, at, gradient, steps, step)

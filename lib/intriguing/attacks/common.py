@@ -1,7 +1,7 @@
 """What every attack shares: how a network is asked, the checks of its input, and what comes out.
 
-A network is other people's code.  It is asked by `logits_of` alone, so that it gets a copy of the
-pixels to write into if it likes, and that an answer which is no logits is told in one sentence.
+A network is other people's code.  It is asked by `logits_of` or `answer` alone, so that it gets
+pixels of its own to write into if it likes, and that no logits are told in one sentence.
 """
 
 from __future__ import annotations
@@ -58,10 +58,18 @@ class AttackResult:
 def logits_of(model: nn.Module, pixels: Tensor) -> Tensor:
     """Return the logits (N, K) of a network for a copy of pixels (N, ...), which it may spoil.
 
+    Raises as `answer`.
+    """
+    return answer(model, pixels.clone())
+
+
+def answer(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Return the logits (N, K) of a network for pixels (N, ...) that nobody needs any more.
+
     Raises ValueError for an answer that is not logits of at least two classes, one row an image, or
     that gives no gradient where the pixels ask for one.  What the network itself raises is its own.
     """
-    logits = model(pixels.clone())
+    logits = model(pixels)
     if not isinstance(logits, Tensor):
         raise ValueError(f"the model returns a {type(logits).__name__}, not logits: wrap it in one "
                          "that returns the logits (N, classes) alone")  # fmt: skip

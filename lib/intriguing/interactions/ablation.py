@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import attacks, batches
+from intriguing.attacks.common import answer
 from intriguing.interactions.games import Grid, cells
 from intriguing.tensors import check_labels
 
@@ -76,7 +77,7 @@ class AblationGame:
         """Return the values (N, M) by one pass."""
         kept = masks.to(h.device).to(h.dtype).index_select(1, self.owner)  # (M, units)
         present = h[:, None] * kept.unflatten(1, h.shape[1:])  # (N, M, ...)
-        logits = attacks.logits_of(self.part, present.flatten(0, 1))
+        logits = answer(self.part, present.flatten(0, 1))
         logits = logits.unflatten(0, (len(h), len(masks)))  # (N, M, K)
         return logits.gather(2, y[:, None, None].expand(-1, len(masks), 1)).squeeze(2)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import attacks, batches
+from intriguing.attacks.common import answer
 from intriguing.attacks.losses import best_other, without
 
 TARGET_MODES = ("fixed", "max")
@@ -90,7 +91,7 @@ class PerturbationGame:
 
     def _values(self, masks: Tensor) -> Tensor:
         """Return the values (N, M) by one pass of the model."""
-        logits = attacks.logits_of(self.model, self.masked(masks).flatten(0, 1))
+        logits = answer(self.model, self.masked(masks).flatten(0, 1))
         logits = logits.unflatten(0, (len(self), len(masks)))  # (N, M, K)
         at = self.y[:, None, None].expand(-1, len(masks), 1)  # (N, M, 1)
         own = logits.gather(2, at).squeeze(2)

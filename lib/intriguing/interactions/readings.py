@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from intriguing import attacks, runtime
+from intriguing import runtime
+from intriguing.attacks.common import answer
 from intriguing.attacks.losses import best_other, cross_entropy
 from intriguing.interactions.coalitions import ask
 from intriguing.interactions.games import Grid, PerturbationGame, perturbation_game
@@ -71,7 +72,7 @@ def _all(game: PerturbationGame, masks: Tensor) -> Tensor:
 
 def _pass(game: PerturbationGame, masks: Tensor) -> Tensor:
     """Return the values of a few coalitions of a few images by one pass: (3, N, M)."""
-    logits = attacks.logits_of(game.model, game.masked(masks).flatten(0, 1))
+    logits = answer(game.model, game.masked(masks).flatten(0, 1))
     logits = logits.unflatten(0, (len(game), len(masks)))  # (N, M, K)
     at, other = (c[:, None, None].expand(-1, len(masks), 1) for c in (game.y, game.other))
     own = logits.gather(2, at).squeeze(2)  # (N, M)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from intriguing import batches, runtime
 from intriguing.attacks.ascent import ascend, finite, slope
 from intriguing.attacks.balls import BALLS, Ball
-from intriguing.attacks.common import AttackResult, check_inputs, logits_of, measure
+from intriguing.attacks.common import AttackResult, answer, check_inputs, measure
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.losses import LOSSES
 from intriguing.attacks.transfer.interaction import Interaction
@@ -198,7 +198,7 @@ class Ascent:
         def values(pixels: Tensor) -> Tensor:
             for view in self.views:
                 pixels = view(pixels, draws)
-            return self.loss(logits_of(self.model, pixels), y)
+            return self.loss(answer(self.model, pixels), y)
 
         total = None
         for _ in range(self.copies):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from intriguing import batches, runtime
 from intriguing.attacks.ascent import slope
-from intriguing.attacks.common import AttackResult, check_inputs, logits_of, measure
+from intriguing.attacks.common import AttackResult, answer, check_inputs, measure
 from intriguing.attacks.losses import LOSSES
 from intriguing.attacks.transfer.combined import BATCH, stop_reasons
 from intriguing.tensors import beside, lengths, ordinary
@@ -115,7 +115,7 @@ def penalty_for(
         )
 
     def gradient(x: Tensor, y: Tensor) -> Tensor:
-        return slope(lambda pixels: LOSSES[loss](logits_of(model, pixels), y), x)
+        return slope(lambda pixels: LOSSES[loss](answer(model, pixels), y), x)
 
     batch = batch if batch is not None else BATCH.get(x.device.type, 128)
     with runtime.eval_mode(model):
@@ -135,7 +135,7 @@ def _ascend(
     """Return the last point (N, C, H, W) of the ascent from x; `lost` is that of `slope`."""
     def penalised_gain(pixels: Tensor) -> Tensor:
         size = (pixels - x).abs().pow(power).flatten(1).sum(1)  # (N,)
-        return loss(logits_of(model, pixels), y) - c * size
+        return loss(answer(model, pixels), y) - c * size
 
     at = x.clamp(0, 1)
     for number in range(steps):
