@@ -29,7 +29,7 @@ ATTACKS = {
     "deepfool linf": at("linf", "deepfool", norm="linf"),
     "cw": at("l2", "carlini_wagner", searches=3, steps=40, rate=0.1),
     "cw linf": at("linf", "carlini_wagner_linf", steps=30, rate=0.1, shrink=0.7),
-    "cw l0": at("l0", "carlini_wagner_l0", steps=20, rate=0.2, c_max=10.0),
+    "cw l0": at("l0", "carlini_wagner_l0", steps=10, rate=0.4, c_max=8.0),
     "ddn": at("l2", "ddn", steps=30),
     "fmn l2": at("l2", "fmn", steps=30),
     "fmn linf": at("linf", "fmn", steps=30, norm="linf"),
