@@ -26,12 +26,16 @@ class TanhAdam:
     """The variables of B images x (B, C, H, W), and Adam's moments (Kingma and Ba 2015).
 
     rate : length of a step in u.
-    edge : how far from 0 and 1 a pixel begins, pixel units; positive and below 0.5.
+    edge : how far from 0 and 1 a pixel begins, pixel units.
+
+    Raises ValueError for an edge that is not between 0 and 0.5.
     """
 
     ROWS = ("x", "u", "first", "second", "clock", "start")
 
     def __init__(self, x: Tensor, rate: float, edge: float = EDGE) -> None:
+        if not 0 < edge < 0.5:
+            raise ValueError(f"edge must be below 0.5, not {edge}: at 0.5 all pixels are alike")
         self.x, self.rate = x, rate
         self.u = torch.atanh((2 * x - 1) * (1 - 2 * edge))
         self.start = self.u.clone()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.attacks.common import AttackResult
+from intriguing.attacks.losses import without
 from intriguing.attacks.minimum import (
     DUALS,
     ENDED,
@@ -53,7 +54,7 @@ def deepfool(
     model : pixels (N, C, H, W) to logits, in eval mode.
     x, y : (N, C, H, W) pixels in [0, 1]; (N,) int64 labels to get away from.
     norm : "l2" or "linf".
-    target : (N,) int64 classes to reach; the boundary then is always that of target and y.
+    target : (N,) int64 classes to reach; the boundary then is that with the class now ahead.
     candidates : classes looked at, y and those ranked next at x: a step costs one forward pass and
         a backward pass for each but y.
     steps, overshoot : see equation 1.
@@ -84,29 +85,32 @@ def deepfool(
         else:
             order = logits.scatter(1, goal.y[:, None], -torch.inf).argsort(1, descending=True)
             others = order[:, : min(candidates, order.shape[1]) - 1]  # (N, M)
-        _walk(model, found, goal, others, norm, steps, overshoot)
+        _walk(model, found, goal, logits, others, norm, steps, overshoot)
         if refine:
             shorten(model, found, goal, HALVINGS)
 
     return attack(model, x, y, target, norm, rows_at_once(x, batch), search)
 
 
-def _walk(model, found: Nearest, goal: Goal, others, norm: str, steps: int, overshoot: float):
+def _walk(model, found: Nearest, goal: Goal, logits, others, norm, steps, overshoot) -> None:
     """Take the steps of all rows; those that reached the goal leave."""
     row = torch.arange(len(others), device=others.device)
     x, at, r = found.x, found.x, torch.zeros_like(found.x)
     for number in range(steps + 1):
         if number:  # the clean image has not reached it
-            reached = goal.reached(model(at))
+            logits = model(at)
+            reached = goal.reached(logits)
             found.offer(row, at, reached)
             found.forwards[row] += 1
             found.stop[row[reached]] = ENDED
             going = (~reached).nonzero().squeeze(1)
             row, x, at, r = row[going], x[going], at[going], r[going]
-            others, goal = others[going], goal[going]
+            logits, others, goal = logits[going], others[going], goal[going]
         if number == steps or not len(row):
             return
-        _, gaps, w = differences(model, at, goal.y, others)  # (B, M), (B, M, C, H, W)
+        # a target has to pass whichever class is ahead, be it y or not
+        leave = goal.y if goal.target is None else without(logits, goal.target).argmax(1)
+        _, gaps, w = differences(model, at, leave, others)  # (B, M), (B, M, C, H, W)
         found.gradients[row] += others.shape[1]
         found.iterations[row] += 1
         slopes = DUALS[norm](w.flatten(0, 1)).view_as(gaps).clamp_min(1e-12)
