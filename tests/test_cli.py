@@ -181,7 +181,16 @@ def test_publish_costs_no_more_than_needed(book, capsys):
     text, ran = done()
     assert "taken from the run of 2026-01-02" in text and not ran
     assert "x = n_images + 3" in page.read_text(encoding="utf-8")
-    assert (shelves.published().results / "01-first" / "t.csv").is_file()
+    table = shelves.published().results / "01-first" / "t.csv"
+    assert table.is_file()
+    # what stands in the book is not what the run wrote: its page and its own results come back
+    table.write_text("a,b\n1,3\n")
+    text, ran = done()
+    assert "taken from the run" in text and not ran and table.read_text() == "a,b\n1,2\n"
+    # neither is what stands in _build: it is of no use
+    table.write_text("a,b\n1,3\n")
+    (shelves.built("cpu").results / "01-first" / "t.csv").write_text("a,b\n1,3\n")
+    assert done()[1]
 
 
 def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):

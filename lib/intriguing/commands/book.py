@@ -130,6 +130,7 @@ def run(options: argparse.Namespace) -> int:
     from intriguing.machine import slots
 
     shelf = shelves.built(options.profile)
+    _mend(shelf)
 
     def work(one: Any) -> str:
         name = one.chapter.name
@@ -141,6 +142,16 @@ def run(options: argparse.Namespace) -> int:
         return min(str(page), os.path.relpath(page), key=len) if ran else "up to date"
 
     return _each(settings, work)
+
+
+def _mend(*places: Any) -> None:
+    """Put right what killed commands left half done on shelves, and say what it was."""
+    from intriguing.chapters import placing
+
+    with working():
+        for shelf in places:
+            for line in placing.mend(shelf):
+                say(line)
 
 
 def _each(settings: list, work: Callable[[Any], str]) -> int:
@@ -168,6 +179,7 @@ def build(options: argparse.Namespace) -> int:
     from intriguing.book.build import sources
     from intriguing.book.build.workflow import RENDERED
     from intriguing.book.pages import site
+    from intriguing.chapters import shelves
 
     if options.profile:
         from intriguing import chapters
@@ -175,6 +187,7 @@ def build(options: argparse.Namespace) -> int:
         chapters.load_profile(options.profile)
     else:
         _only_with_profile(options)
+        _mend(shelves.published())
         _pass_gates()
     site.require()
     with working():
@@ -224,6 +237,7 @@ def _drive(options: argparse.Namespace) -> int:
     """Let the workflow make what is missing or stale at a profile, its pages last."""
     check_device(options.device, here=not options.cluster)
     from intriguing.book.build import driver, workflow
+    from intriguing.chapters import shelves
     from intriguing.errors import nearest
 
     if options.cluster and options.cluster not in driver.clusters():
@@ -234,6 +248,7 @@ def _drive(options: argparse.Namespace) -> int:
     plan = workflow.plan(options.profile)
     if options.dry_run:
         return _say_pending(plan, how)
+    _mend(shelves.published(), shelves.built(options.profile))
     _pass_gates_once(plan.folder)
     with working():
         failed = driver.drive(plan, how, sys.stderr)
@@ -264,9 +279,11 @@ def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
     from intriguing.book.run import attest, publish
+    from intriguing.chapters import shelves
     from intriguing.machine import slots
 
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
+    _mend(shelves.published(), shelves.built(options.profile))
     if options.attest:
         return _each(settings, lambda one: attest.attest(one, say))
     return _each(settings, lambda one: publish.publish(

@@ -38,6 +38,7 @@ from intriguing.book.gates.notebooks import (
     sources_without_outputs,
     template_followed,
 )
+from intriguing.book.gates.results import numbers_of_sense, results_of_the_run
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import nearest
 
@@ -211,7 +212,8 @@ def _files(node: Any) -> Iterator[str]:
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
     readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
     executed_in_order, fresh, figures_described, directives_read, numbers_from_records,
-    claims_measured, results_present, scorecard_current, contents_match,
+    claims_measured, results_present, results_of_the_run, numbers_of_sense, scorecard_current,
+    contents_match,
 )
 
 

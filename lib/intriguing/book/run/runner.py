@@ -22,7 +22,7 @@ import nbformat
 from intriguing import paths
 from intriguing.book.run import child, kernel, receipts
 from intriguing.book.run.progress import Progress, clock
-from intriguing.chapters import Settings, fingerprint, outline, shelves
+from intriguing.chapters import Settings, fingerprint, outline, placing, shelves
 from intriguing.errors import UserError
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
@@ -92,7 +92,7 @@ def _run(
         page.metadata["intriguing"] = _provenance(
             settings, source, results, made_from, started, progress.seconds)
         with kernel.uninterrupted():
-            shelves.place(page, results, shelf, name)
+            placing.place(page, results, shelf, name)
             if shelf == shelves.built(profile):
                 receipts.write(name, profile)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
@@ -219,7 +219,7 @@ def _provenance(
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
         **made_from,
-        "results": sorted(path.name for path in results.iterdir()),
+        placing.KEY: placing.digests(results),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "device": head.get("device"),
