@@ -185,6 +185,7 @@ def test_a_missing_profile(book):
 def test_bootstraps_that_differ(book):
     for name in ("03-b", "04-c"):
         book.write(f"notebooks/{name}.ipynb", source_notebook())
+    book.write("notebooks/profiles/smoke.yml", f"{NAME}: {{}}\n03-b: {{}}\n04-c: {{}}\n")
     assert book.found(checks.same_bootstrap) == []
     book.source["cells"][1]["source"] = "import intriguing  # here"
     one(book.found(checks.same_bootstrap), "error", f"{NAME}.ipynb, cell 2", "differs from 03-b")
@@ -544,3 +545,19 @@ def test_published_numbers_make_sense(book, change, what):
     book.record |= change
     (told,) = book.found(checks.numbers_of_sense)
     assert "'distortion'" in told and what in told
+
+
+def test_a_stray_notebook_is_a_warning_and_nothing_else(book):
+    book.write("notebooks/Untitled.ipynb", {"cells": []})
+    book.write(f"notebooks/{NAME}-Copy1.ipynb", "{")
+    found = checks.run_checks()
+    assert [(p.level, p.where) for p in found] == [
+        ("warning", f"notebooks/{NAME}-Copy1.ipynb"), ("warning", "notebooks/Untitled.ipynb")]
+    assert all("no profile names it" in p.what for p in found)
+
+
+@pytest.mark.parametrize("name", ["03 more", "03-l'attaque", "03-a_b", "03-a;b", "03-", "03-a.b"])
+def test_names_that_a_shell_or_a_link_would_read_otherwise(book, name):
+    book.write(f"notebooks/{name}.ipynb", source_notebook())
+    book.write("notebooks/profiles/smoke.yml", yaml.safe_dump({NAME: {}, name: {}}))
+    one(book.found(checks.plain_names), "error", f"notebooks/{name}.ipynb", "rename it")

@@ -2,8 +2,8 @@
 
 Environment variables move a folder: INTRIGUING_ROOT (the book), INTRIGUING_DATA (an extra place to
 look for data sets), INTRIGUING_CACHE (decoded arrays), INTRIGUING_ZOO (trained networks),
-INTRIGUING_SLOTS (locks of this machine's GPUs) and INTRIGUING_RESULTS (results of the chapter that
-is running; set by the runner).
+INTRIGUING_SLOTS (locks of this machine's GPUs).  The runner sets INTRIGUING_NOTEBOOK (what is
+running) and INTRIGUING_RESULTS (the folder of its results).
 """
 
 import os
@@ -112,6 +112,11 @@ def chapters_dir() -> Path:
 def published_results_dir() -> Path:
     """Return the folder of published results, one subfolder a chapter."""
     return root() / "book" / "results"
+
+
+def running_notebook() -> Path | None:
+    """Return the notebook that the runner executes in this process, None in any other process."""
+    return _from_environment("INTRIGUING_NOTEBOOK")
 
 
 def results_dir(chapter: str, profile: str) -> Path:

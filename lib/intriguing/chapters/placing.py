@@ -52,7 +52,8 @@ def differences(made: Mapping[str, Any], folder: Path) -> list[str]:
     if not sealed(made):
         return []
     then, now = made[KEY], digests(folder)
-    told = {"is gone": then.keys() - now.keys(), "is of no run of this page": now.keys() - then.keys(),
+    told = {"is gone": then.keys() - now.keys(),
+            "is of no run of this page": now.keys() - then.keys(),
             "is not what the run wrote": {name for name in then.keys() & now.keys()
                                           if then[name] != now[name]}}
     return [f"{name} {what}" for what, names in told.items() for name in sorted(names)]

@@ -37,6 +37,12 @@ def built(profile: str) -> Shelf:
     return Shelf(book / "chapters", book / "results")
 
 
+def coursework(profile: str, handle: str) -> Shelf:
+    """Return the shelf of one foreign notebook (`Chapter.handle`) that was run at `profile`."""
+    own = paths.build_dir(profile) / "coursework" / handle
+    return Shelf(own / "chapters", own / "results")
+
+
 def published() -> Shelf:
     """Return the shelf that the book is rendered from."""
     return Shelf(paths.chapters_dir(), paths.published_results_dir())

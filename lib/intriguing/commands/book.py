@@ -33,11 +33,21 @@ def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] =
 
     chapters.load_profile(options.profile)
     names = chapters.names() if "all" in options.chapter else options.chapter
-    found = list({chapter.name: chapter for chapter in map(chapters.find, names)}.values())
+    if "all" in options.chapter:
+        _name_strays()
+    found = list({chapter.handle: chapter for chapter in map(chapters.find, names)}.values())
     check_device(options.device)
     return [chapters.resolve(chapter, options.profile, {
         name: chapters.parse_value(chapter, name, text) for name, text in parameters})
         for chapter in found]
+
+
+def _name_strays() -> None:
+    """Warn of notebooks that lie among the chapters and are none."""
+    from intriguing import chapters
+
+    for name, what in chapters.strays().items():
+        say(f"notebooks/{name}.ipynb {what}")
 
 
 def overview(options: argparse.Namespace) -> int:
@@ -52,6 +62,7 @@ def overview(options: argparse.Namespace) -> int:
     from intriguing.chapters import shelves
 
     rows = []
+    _name_strays()
     for name in chapters.names():
         shown = [_shown(pages.status(name, shelves.published()))]
         for profile in chapters.profiles():
@@ -59,10 +70,20 @@ def overview(options: argparse.Namespace) -> int:
             if state.page is not None:
                 shown.append(_shown(state))
         rows.append((name, shown[0] or "no", ", ".join(shown[1:]) or "-",
-                     chapters.find(name).title))
+                     _title(name)))
     table(("chapter", "published", "in _build", "title"), rows)
     print(f"\nprofiles: {', '.join(chapters.profiles())}")
     return RIGHT
+
+
+def _title(name: str) -> str:
+    """Return the title of a chapter, or why there is none: the others are listed in any case."""
+    from intriguing import chapters
+
+    try:
+        return chapters.find(name).title
+    except UserError as error:
+        return f"({error})"
 
 
 def _shown(state: Any) -> str:
@@ -129,11 +150,20 @@ def run(options: argparse.Namespace) -> int:
     from intriguing.chapters import shelves
     from intriguing.machine import slots
 
-    shelf = shelves.built(options.profile)
-    _mend(shelf)
+    for one in settings:
+        if one.chapter.foreign and options.if_needed:
+            raise UserError(f"--if-needed goes with chapters of the book, and {one.chapter.source} "
+                            "is none: leave it out")
+    _mend(shelves.built(options.profile))
 
     def work(one: Any) -> str:
-        name = one.chapter.name
+        name, handle = one.chapter.name, one.chapter.handle
+        shelf = shelves.built(options.profile)
+        if one.chapter.foreign:
+            shelf = shelves.coursework(options.profile, handle)
+            say(f"{name}: {one.chapter.source}, no chapter of this book: its page and results get "
+                "a place of their own")
+            _mend(shelf)
         ran = runner.run(
             one, shelf, stream=sys.stderr, device=options.device,
             done=lambda: options.if_needed and receipts.hold(one),
@@ -282,6 +312,9 @@ def publish(options: argparse.Namespace) -> int:
     from intriguing.chapters import shelves
     from intriguing.machine import slots
 
+    for one in settings:
+        if one.chapter.foreign:
+            raise UserError(f"{one.chapter.source} is not published: it is no chapter of this book")
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
     _mend(shelves.published(), shelves.built(options.profile))
     if options.attest:

@@ -78,7 +78,7 @@ def _check_name(what: str, name: str) -> None:
 
 def _values(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     """Return the chapter's parameters as the namespace has them; text is read and written back."""
-    declared = cell.of_chapter(chapter)
+    declared = cell.of_chapter(chapter, paths.running_notebook())
     if declared is None:
         raise UserError(
             f"there is no notebooks/{chapter}.ipynb to take the names of the parameters from: use "

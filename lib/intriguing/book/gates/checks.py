@@ -28,6 +28,7 @@ from intriguing.book.gates.house import (
     source,
     texts,
 )
+from intriguing.book.gates.names import no_strays, plain_names
 from intriguing.book.gates.notebooks import (
     directives_read,
     executed_in_order,
@@ -210,7 +211,8 @@ def _files(node: Any) -> Iterator[str]:
 # ---------------------------------------------------------------- all of them
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
-    readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
+    readable, no_strays, plain_names, sources_without_outputs, profiles_fit, same_bootstrap,
+    template_followed,
     executed_in_order, fresh, figures_described, directives_read, numbers_from_records,
     claims_measured, results_present, results_of_the_run, numbers_of_sense, scorecard_current,
     contents_match,
