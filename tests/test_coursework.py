@@ -2,10 +2,12 @@
 
 import io
 import json
+import shutil
 
 import pytest
+from test_site import executed
 
-from intriguing import chapters, paths
+from intriguing import chapters, paths, records
 from intriguing.book.build import sources
 from intriguing.book.run import receipts, runner
 from intriguing.chapters import outline, shelves
@@ -95,6 +97,28 @@ def test_coursework_runs_and_leaves_the_chapter_alone(book):
     record = json.loads((results / "record.json").read_text())
     assert record["parameters"]["mine"] == 8 and record["records"][0]["value"] == 5
     assert receipts.hold(settings) and len(list(receipts.folder("smoke").iterdir())) == 1
+
+
+def test_a_run_by_hand_touches_no_result_of_the_runner(book, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shelf = shelves.built("smoke")
+    executed("01-first", "smoke", shelf)
+    settings = chapters.resolve(chapters.find("01-first"), "smoke")
+    assert receipts.hold(settings)
+    names = {"": "01-first", "01-first-Copy1.ipynb": "01-first-Copy1"}
+    for session in names:
+        monkeypatch.setenv("JPY_SESSION_NAME", session)
+        run = records.start("01-first", {**settings.parameters, "n_images": 7}, device="cpu")
+        run.add("n", 7, unit="images")
+        run.finish()
+    by_hand = book.root / "_build" / "smoke" / "by-hand"
+    assert {path.parent.name for path in by_hand.rglob("record.json")} == set(names.values())
+    assert receipts.hold(settings), "page and results are still of one run"
+    # where a run's record is exchanged all the same, neither build nor publish takes the page
+    shutil.copy2(by_hand / "01-first" / "record.json", shelf.results / "01-first")
+    assert not receipts.hold(settings)
+    receipts.write("01-first", "smoke")  # as a build does when it begins
+    assert not list(receipts.folder("smoke").iterdir())
 
 
 @pytest.mark.parametrize("words, wrong", [

@@ -8,7 +8,7 @@ running) and INTRIGUING_RESULTS (the folder of its results).
 
 import os
 import platform
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from intriguing.errors import UserError
 
@@ -122,9 +122,19 @@ def running_notebook() -> Path | None:
 def results_dir(chapter: str, profile: str) -> Path:
     """Return the folder that `chapter` writes its results to.
 
-    The runner sets INTRIGUING_RESULTS to the (temporary) folder of this very chapter; by hand, in
-    JupyterLab, results land in the profile's build folder.
+    The runner sets INTRIGUING_RESULTS to the (temporary) folder of this very chapter.  By hand (in
+    JupyterLab, through papermill) results land in `_build/<profile>/by-hand`, where no page of the
+    book is made from them: below the notebook's own path where Jupyter says which one it is, so
+    that a copy does not write over the original's, else below the chapter's name.
     """
     return _from_environment("INTRIGUING_RESULTS") or (
-        build_dir(profile) / "book" / "results" / chapter
+        build_dir(profile) / "by-hand" / (_session() or chapter)
     )
+
+
+def _session() -> Path | None:
+    """Return the path of the notebook that a Jupyter server opened here, without its ending."""
+    said = PurePosixPath(os.environ.get("JPY_SESSION_NAME", ""))
+    if said.suffix != ".ipynb":  # a console, or no server
+        return None
+    return Path(*(part for part in said.with_suffix("").parts if part not in ("/", "..")))

@@ -32,8 +32,8 @@ def start(
     text in the variable; text for a parameter that takes no text is read as `intriguing run -p`
     reads it, and what was read is written back into `namespace`, so that the cells below see it.
 
-    The folder is `paths.results_dir(chapter, profile)`: the runner's, or the profile's build
-    folder when a notebook is run by hand.
+    The folder is `paths.results_dir(chapter, profile)`: the runner's, or one of its own for a
+    notebook that is run by hand.
 
     Parameters
     ----------
