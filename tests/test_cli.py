@@ -1,17 +1,20 @@
 """The command line: misuse runs nothing, publishing costs no more than needed, output is usable."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from test_site import change, executed
 
 import intriguing
-from intriguing import zoo
-from intriguing.book.run import publish, runner
+from intriguing import cli, zoo
+from intriguing.book.run import kernel, publish, runner
 from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.commands import help, parser
@@ -193,7 +196,7 @@ def test_publish_costs_no_more_than_needed(book, capsys):
     assert done()[1]
 
 
-def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
+def test_a_build_without_a_profile_executes_no_chapter(book, monkeypatch):
     from intriguing.book.gates import checks
     from intriguing.book.pages import site
 
@@ -298,3 +301,23 @@ def test_every_method_can_be_trained_by_its_name(monkeypatch, tmp_path, capsys):
     assert main(["zoo", "train", "madry", "VGG", "--seeds", "1", "2"]) == 0
     assert [spec.label for spec in asked] == [
         f"vgg7-mnist pgd eps=0.2 mnist-5k seed {seed}" for seed in (1, 2)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_ends_the_command_unless_nohup_was_asked_for(ignored):
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        ends = contextlib.nullcontext() if ignored else pytest.raises(KeyboardInterrupt)
+        with ends, cli._terminable():
+            signal.raise_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        came = []
+        with contextlib.suppress(KeyboardInterrupt), cli._terminable():
+            with kernel.uninterrupted():
+                signal.raise_signal(signal.SIGHUP)
+                came.append("whole")
+            came.append("further")
+        assert came == ["whole", "further"][:2 if ignored else 1]
+    finally:
+        signal.signal(signal.SIGHUP, former)

@@ -244,7 +244,7 @@ def _only_with_profile(options: argparse.Namespace) -> None:
     for name in ("jobs", "gpus", "cluster", "dry_run", "pages_only"):
         if getattr(options, name):
             raise UserError(f"--{name.replace('_', '-')} goes with --profile: without it, build "
-                            "renders what is published and runs nothing")
+                            "renders what is published and runs no chapter")
 
 
 def _pass_gates() -> None:
@@ -290,7 +290,7 @@ def _drive(options: argparse.Namespace) -> int:
 
 
 def _say_pending(plan: Any, how: Any) -> int:
-    """Print what a build would do and what its profile costs, and run nothing."""
+    """Print what a build would do and what its profile costs; run no chapter, train no network."""
     from intriguing.book import cost
     from intriguing.book.build import driver
 

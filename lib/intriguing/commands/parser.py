@@ -118,9 +118,10 @@ def _build(under: Any, made: dict[str, _Parser]) -> None:
     from intriguing.commands import book
 
     one = _command(under, made, "build", book.build, more=(
-        "Without --profile, renders what is published and executes nothing. With it, "
+        "Without --profile, renders what is published and executes no chapter. With it, "
         "first trains the networks and executes the chapters that are missing or stale "
-        "at that profile, several at a time; call it again after whatever stopped it."))
+        "at that profile, several at a time; call it again after whatever stopped it. Either way "
+        "the cells that declare a chapter's networks are executed, to know what it needs."))
     _profile(one, default=None)
     one.add_argument("-j", "--jobs", type=_positive, metavar="N",
                      help="jobs at a time (default: two a GPU, 2 on CPUs, on a cluster what its "
@@ -130,9 +131,9 @@ def _build(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("--cluster", metavar="NAME",
                      help="hand the jobs to a cluster: slurm, or another of workflow/profiles")
     one.add_argument("--dry-run", action="store_true",
-                     help="say what would run, and what it costs; run nothing")
+                     help="say what would run, and what it costs, and train and run none of it")
     one.add_argument("--pages-only", action="store_true",
-                     help="render what has been run at the profile, run nothing")
+                     help="render what has been run at the profile, and run no chapter")
     _device(one)
 
 
@@ -148,7 +149,7 @@ def _publish(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("--dirty", action="store_true",
                      help="publish with uncommitted changes, or outside git")
     one.add_argument("--attest", action="store_true",
-                     help="execute nothing at the profile: show at smoke that today's library "
+                     help="run no chapter at the profile: show at smoke that today's library "
                           "gives the numbers of the one that made the page, and note it there")
     one.add_argument("--force-smoke", action="store_true",
                      help="publish a smoke run, whose numbers are not comparable")

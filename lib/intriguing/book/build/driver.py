@@ -110,10 +110,12 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
     with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
         status = _run(_command(plan, how), plan.folder, _environment(how), file)
-    if status == 0:
+    if status == 0 and _complete(plan, how.target):
         if how.target == "all" and sources.saved() == saved:
             settled.remember(plan)
         return []
+    if status < 0:
+        say("Snakemake was killed; the jobs that it left were ended")
     changed = ["the book or the library was saved during the build, which no longer fits them"]
     return (changed if sources.saved() != saved else []) + _failures(plan, began, log)
 
@@ -121,7 +123,7 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
 def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
     """Return what a build would do now: ("train", key), ("chapter", name) and ("pages", "").
 
-    Snakemake's dry run is asked, but not read: how much it prints is up to a user's profile.  It
+    Snakemake's dry run is asked, but not read: how much it prints is a matter of settings.  It
     writes its jobs down (`workflow.Jobs`).  Its `--summary` will not do: that calls what a killed
     build left half made up to date, and a build makes it again.
 
@@ -148,6 +150,8 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
             plan.check()
             raise UserError(f"Snakemake cannot plan the build:\n{done.stdout}{done.stderr}")
         told = [json.loads(line) for line in jobs.read_text(encoding="utf-8").splitlines()]
+    if not told and not _complete(plan, how.target):
+        raise UserError("Snakemake names nothing to do, and not everything is there")
     return [(rule, wildcards.get(_WHICH[rule], "")) for rule, wildcards in told if rule in _WHICH]
 
 
@@ -155,13 +159,14 @@ def _command(plan: workflow.Plan, how: How, *config: str) -> list[str]:
     """Return the command line of Snakemake; `config` is more that Snakefile is to know."""
     jobs, threads, root = how.at_a_time(), 1, paths.root()
     profiles = root / "workflow" / "profiles"
+    where = ["--profile", "none"]  # a profile of the user's might run nothing, and end well
     if how.cluster:  # its profile says how many jobs, and how many cores each
         where = ["--profile", str(profiles / how.cluster)]
         where += ["--jobs", str(how.jobs)] if how.jobs else []
         where += slurm.arguments(plan.profile) if _on_slurm(how) else []
     else:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        where = ["--cores", str(jobs * threads)]
+        where += ["--cores", str(jobs * threads)]
     return [
         sys.executable, "-m", "snakemake", how.target, "--snakefile", str(root / "Snakefile"),
         "--workflow-profile", str(profiles / "default"), *where,
@@ -181,7 +186,7 @@ def _environment(how: How) -> dict[str, str]:
     shared = {gpus.GPUS: ""} if how.cluster else {}  # there, the scheduler hands them out
     if how.gpus and not how.cluster:
         shared = {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
-    return {
+    told = {
         **os.environ,
         **child.environment(),
         **shared,
@@ -189,6 +194,8 @@ def _environment(how: How) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **({"INTRIGUING_DEVICE": how.device} if how.device else {}),
     }
+    told.pop("SNAKEMAKE_PROFILE", None)
+    return told
 
 
 def _sweep(plan: workflow.Plan) -> None:
@@ -222,7 +229,10 @@ def _end(process: subprocess.Popen) -> None:
     """End a process group: asked first, then killed.
 
     SIGINT comes first: it makes Snakemake end its jobs, on a cluster too; SIGTERM, wait for them.
+    Of a Snakemake that was killed, the jobs are ended: each ends its kernel.
     """
+    if (process.poll() or 0) < 0:
+        _end_orphans(process.pid)
     for name in ("SIGINT", "SIGTERM", "SIGKILL"):
         if process.poll() is not None:
             return
@@ -233,6 +243,17 @@ def _end(process: subprocess.Popen) -> None:
             process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
+
+
+def _end_orphans(group: int) -> None:
+    """End what is left of a process group whose head is gone."""
+    end = time.monotonic() + GRACE
+    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            os.killpg(group, 0)  # is anybody left?
+        os.killpg(group, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -266,6 +287,21 @@ def _telling(folder: Path, sizes: dict[Path, int], stream: TextIO) -> Iterator[N
         tell()
 
 
+def _complete(plan: workflow.Plan, target: str) -> bool:
+    """Say whether all that was asked for is there: an exit status of 0 alone shows nothing."""
+    if target == "zoo":
+        return all((plan.folder / file).is_file() for file in plan.all_networks)
+    rendered = [workflow.RENDERED, workflow.PAGES] if target == "all" else []
+    return not _not_run(plan) and all((plan.folder / file).is_file() for file in rendered)
+
+
+def _not_run(plan: workflow.Plan) -> list[str]:
+    """Return the receipts that are missing, or tell of another page than the one that is there."""
+    return [receipt for one, receipt in zip(plan.settings, plan.receipts, strict=True)
+            if not (plan.folder / receipt).is_file()
+            or receipt.rpartition(".")[2] != receipts.present(one.chapter.name, plan.profile)]
+
+
 def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
     """Return a sentence for each thing that is missing at the end of a failed workflow.
 
@@ -276,8 +312,7 @@ def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
         return path.is_file() and path.stat().st_mtime >= began
 
     shown = Path(os.path.relpath(plan.folder))
-    missing = [Path(receipt).name for receipt in plan.receipts
-               if not (plan.folder / receipt).is_file()]
+    missing = [Path(receipt).name for receipt in _not_run(plan)]
     untrained = [key for key in plan.known if not (plan.folder / plan.network(key)).is_file()]
     told = [f"{plan.label(key)} was not trained (log: {shown}/logs/train-{key}.log)"
             for key in untrained if tried(f"train-{key}")]
@@ -285,6 +320,7 @@ def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
         where = shown / "logs" / f"{name}.log"
         told.append(f"{name.rpartition('.')[0]} " + (
             f"failed (log: {where})" if tried(name) else "was not run"))
-    if not told and tried("pages"):
-        told.append(f"the pages were not rendered (log: {shown}/logs/pages.log)")
+    if not told:
+        told.append("the pages were not rendered" + (
+            f" (log: {shown}/logs/pages.log)" if tried("pages") else ""))
     return [*told, f"Snakemake's account of it all is in {shown}/{log.name}"]
