@@ -67,6 +67,18 @@ MISUSE = [
     (["zoo"], "ACTION"),
     (["zoo", "train", "FC1O(1)", "--dataset", "mnist-5k"], "did you mean FC10(1)"),
     (["zoo", "train", "madry", "CMM"], "valid names: AllCNN, CNN"),
+    (["zoo", "train", "--chapter", "1", "--seeds", "5"], "--seeds goes with names of networks"),
+    (["zoo", "train", "--chapter", "1", "--dataset", "mnist"], "--dataset goes with names"),
+    (["zoo", "train", "--chapter", "1", "--n", "0"], "--n goes with names"),
+    (["zoo", "train", "--chapter", "1", "--decay", "literal"], "--decay goes with names"),
+    (["zoo", "train", "CNN", "--profile", "cpu"], "--profile goes with --chapter"),
+    (["zoo", "train", "CNN", "--key", "ab"], "--key goes with --chapter"),
+    (["build", "--profile", ""], "not an empty text"),
+    (["run", "01-first", "--profile", " "], "not an empty text"),
+    (["build", "--profile", "cpu", "--pages-only", "-j", "2"], "--jobs is for jobs"),
+    (["build", "--device", "cpu"], "--device goes with --profile"),
+    (["publish", "1", "--profile", "cpu", "--attest", "--force"], "--force is for a run"),
+    (["list", "1", "--methods"], "leave the chapter out"),
     (["zoo", "remove", "c0ffee"], "c0ffee"),
     (["list", "01-frist"], "did you mean 01-first?"),
     (["wheelhouse"], "DIR"),
@@ -103,6 +115,12 @@ def test_the_device_of_a_cluster_need_not_be_on_its_head():
     check_device("cuda:99", here=False)
     with pytest.raises(UserError, match="is not a device"):
         check_device("gpu", here=False)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(book, capsys, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert main(["run", "1", "--device", "mps"]) == 2
+    assert "'mps' asked for" in capsys.readouterr().err and not book.ran
 
 
 def test_one_wrong_chapter_stops_all_before_any_runs(book):

@@ -85,7 +85,7 @@ def read(source: Path) -> Chapter:
 # ---------------------------------------------------------------- profiles
 
 
-class Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is ten times faster
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is ten times faster
     """A YAML reader that refuses a key given twice, which plain YAML lets pass in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -95,6 +95,11 @@ class Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is 
             raise yaml.constructor.ConstructorError(
                 None, None, f"{twice!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text says; a key given twice is a YAMLError."""
+    return yaml.load(text, Loader=_Strict)
 
 
 def profiles() -> list[str]:
@@ -114,7 +119,7 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"no profile is called {profile!r}: {nearest(profile, profiles())}")
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Strict) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error

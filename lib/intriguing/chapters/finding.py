@@ -50,7 +50,7 @@ def _named() -> set[str] | None:
 def _keys(file: Path, saved: int, size: int) -> frozenset[str] | None:
     """Return the chapters that a profile names, as it was saved; None if it is no mapping."""
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=catalogue.Strict) or {}
+        content = catalogue.load_yaml(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return None  # `load_profile` says what is wrong with it
     return frozenset(map(str, content)) if isinstance(content, dict) else None

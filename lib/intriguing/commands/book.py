@@ -15,6 +15,7 @@ from intriguing.commands.common import (
     Failed,
     check_device,
     complain,
+    refuse_unread,
     say,
     table,
     working,
@@ -55,6 +56,8 @@ def overview(options: argparse.Namespace) -> int:
     from intriguing import chapters
 
     if options.methods:
+        if options.chapter:
+            raise UserError("--methods lists all methods: leave the chapter out")
         return _list_methods()
     if options.chapter:
         return _list_parameters(chapters.find(options.chapter))
@@ -214,9 +217,13 @@ def build(options: argparse.Namespace) -> int:
     if options.profile:
         from intriguing import chapters
 
+        refuse_unread(options, ("jobs", "gpus", "cluster", "device"),
+                      "is for jobs, and --pages-only has none")
         chapters.load_profile(options.profile)
     else:
-        _only_with_profile(options)
+        refuse_unread(options, ("jobs", "gpus", "cluster", "device", "dry_run", "pages_only"),
+                      "goes with --profile: without it, build renders what is published and runs "
+                      "no chapter")
         _mend(shelves.published())
         _pass_gates()
     site.require()
@@ -232,19 +239,6 @@ def build(options: argparse.Namespace) -> int:
     else:
         print(f"open {page}")
     return RIGHT
-
-
-def _only_with_profile(options: argparse.Namespace) -> None:
-    """Refuse the options that speak of running where only published pages are rendered.
-
-    Raises
-    ------
-    UserError : one is given.
-    """
-    for name in ("jobs", "gpus", "cluster", "dry_run", "pages_only"):
-        if getattr(options, name):
-            raise UserError(f"--{name.replace('_', '-')} goes with --profile: without it, build "
-                            "renders what is published and runs no chapter")
 
 
 def _pass_gates() -> None:
@@ -308,6 +302,9 @@ def _say_pending(plan: Any, how: Any) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
+    if options.attest:
+        refuse_unread(options, ("force", "device"), "is for a run, and --attest runs at smoke, on "
+                      "the CPU")
     from intriguing.book.run import attest, publish
     from intriguing.chapters import shelves
     from intriguing.machine import slots

@@ -128,7 +128,7 @@ def _build(under: Any, made: dict[str, _Parser]) -> None:
                           "profile says)")
     one.add_argument("--gpus", type=_positive, metavar="N",
                      help="share out this many GPUs among the jobs; with --cluster, one for each")
-    one.add_argument("--cluster", metavar="NAME",
+    one.add_argument("--cluster", metavar="NAME", type=_named,
                      help="hand the jobs to a cluster: slurm, or another of workflow/profiles")
     one.add_argument("--dry-run", action="store_true",
                      help="say what would run, and what it costs, and train and run none of it")
@@ -198,15 +198,16 @@ def _zoo(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("name", nargs="*", metavar="[METHOD] NETWORK",
                      help="a method (`intriguing list --methods`; default szegedy), then networks "
                           "such as 'FC10(1e-4)' or CNN; default all that it has settings for")
-    one.add_argument("--dataset", default="mnist-5k", help="default: %(default)s")
+    one.add_argument("--dataset", type=_named, help="default: mnist-5k")
     one.add_argument("--n", type=int, help="train on a subset of this many images")
-    one.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED",
+    one.add_argument("--seeds", type=int, nargs="+", metavar="SEED",
                      help="training seeds (default: 0)")
     one.add_argument("--decay", choices=("calibrated", "literal"),
                      help="reading of szegedy's weight decay (default: calibrated)")
-    one.add_argument("--chapter", help="the networks that a chapter declares, instead of names")
-    _profile(one, default="smoke")
-    one.add_argument("--key", help="of a chapter's networks, the one with this key")
+    one.add_argument("--chapter", type=_named,
+                     help="the networks that a chapter declares, instead of names")
+    _profile(one, default=None)
+    one.add_argument("--key", type=_named, help="of a chapter's networks, the one with this key")
     _device(one)
     _gpu_memory(one, default=TRAINING_MB)
 
@@ -229,9 +230,16 @@ def _chapters(parser: _Parser) -> None:
 
 
 def _profile(parser: _Parser, default: str | None, required: bool = False) -> None:
-    parser.add_argument("--profile", default=default, required=required,
+    parser.add_argument("--profile", default=default, required=required, type=_named,
                         help="scale of the run: smoke, cpu, gpu, paper"
                              + (f" (default: {default})" if default else ""))
+
+
+def _named(text: str) -> str:
+    """Read a name from the command line: an empty one, of an unset variable say, is none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name was expected, not an empty text")
+    return text
 
 
 def _positive(text: str) -> int:
