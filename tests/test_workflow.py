@@ -23,7 +23,7 @@ from filelock import FileLock
 from test_site import executed as put_on_shelf
 
 from intriguing import chapters, paths
-from intriguing.book.build import driver, settled, workflow
+from intriguing.book.build import driver, processes, settled, workflow
 from intriguing.book.run import receipts
 from intriguing.chapters import fingerprint, networks, outline, shelves
 from intriguing.errors import UserError
@@ -481,7 +481,7 @@ def test_an_end_without_the_chapters_is_no_success(
     small.add("01-one", "print(1)")
     small.add("02-two", "print(1)")
     monkeypatch.setenv("INTRIGUING_ROOT", str(small.root))
-    monkeypatch.setattr(driver, "_run", lambda *_: 0)  # says that all is well, and did nothing
+    monkeypatch.setattr(processes, "run", lambda *_: 0)  # says that all is well, and did nothing
     for target in ("chapters", "all"):
         told = driver.drive(workflow.plan("smoke"), driver.How(target=target), io.StringIO())
         assert [line.partition(".")[0] for line in told[:2]] == ["01-one was not run",

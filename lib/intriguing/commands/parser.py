@@ -86,9 +86,9 @@ def _command(
 
 
 def _list(under: Any, made: dict[str, _Parser]) -> None:
-    from intriguing.commands import book
+    from intriguing.commands import listing
 
-    one = _command(under, made, "list", book.overview,
+    one = _command(under, made, "list", listing.overview,
                    more="With a chapter: its parameters, and their values at every profile.")
     one.add_argument("chapter", nargs="?", help="a chapter, to see its parameters")
     one.add_argument("--methods", action="store_true",

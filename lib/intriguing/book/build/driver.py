@@ -4,17 +4,13 @@ Snakemake's own, longer account goes to `_build/<profile>/workflow.log`, what ea
 `_build/<profile>/logs`.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -22,14 +18,12 @@ from typing import TextIO
 import yaml
 
 from intriguing import paths
-from intriguing.book.build import settled, slurm, sources, workflow
-from intriguing.book.run import child, kernel, receipts
+from intriguing.book.build import processes, settled, slurm, sources, workflow
+from intriguing.book.run import child, receipts
 from intriguing.errors import UserError
 from intriguing.machine import environment, gpus
 
 _WHICH = {"train": "key", "chapter": "chapter", "pages": ""}  # {rule: wildcard that tells a job}
-POLL = 0.5  # seconds between two looks at the logs
-GRACE = 20  # seconds that an interrupted workflow has to end its jobs
 
 
 @dataclass(frozen=True)
@@ -107,9 +101,10 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     finally:
         lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
     began, log, saved = time.time(), plan.folder / "workflow.log", sources.saved()
-    before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
-    with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
-        status = _run(_command(plan, how), plan.folder, _environment(how), file)
+    logs = plan.folder / "logs"
+    before = {path: path.stat().st_size for path in logs.glob("*.log")}
+    with log.open("w", encoding="utf-8") as file, processes.telling(logs, before, stream):
+        status = processes.run(_command(plan, how), plan.folder, _environment(how), file)
     if status == 0 and _complete(plan, how.target):
         if how.target == "all" and sources.saved() == saved:
             settled.remember(plan)
@@ -208,83 +203,6 @@ def _sweep(plan: workflow.Plan) -> None:
                       key=lambda path: path.stat().st_mtime)
         for log in logs[:-1]:
             log.unlink(missing_ok=True)
-
-
-def _run(command: list[str], folder: Path, environment: Mapping[str, str], log: TextIO) -> int:
-    """Run Snakemake to its end; an interrupt ends its jobs and their kernels first."""
-    if threading.current_thread() is threading.main_thread():
-        # a shell starts background programs with Ctrl-C ignored, and Snakemake would inherit that
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-        stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        return process.wait()
-    finally:
-        with kernel.uninterrupted():
-            _end(process)
-
-
-def _end(process: subprocess.Popen) -> None:
-    """End a process group: asked first, then killed.
-
-    SIGINT comes first: it makes Snakemake end its jobs, on a cluster too; SIGTERM, wait for them.
-    Of a Snakemake that was killed, the jobs are ended: each ends its kernel.
-    """
-    if (process.poll() or 0) < 0:
-        _end_orphans(process.pid)
-    for name in ("SIGINT", "SIGTERM", "SIGKILL"):
-        if process.poll() is not None:
-            return
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, getattr(signal, name))
-        else:
-            process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-
-
-def _end_orphans(group: int) -> None:
-    """End what is left of a process group whose head is gone."""
-    end = time.monotonic() + GRACE
-    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
-        os.killpg(group, signal.SIGTERM)
-        while time.monotonic() < end:
-            time.sleep(0.1)
-            os.killpg(group, 0)  # is anybody left?
-        os.killpg(group, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _telling(folder: Path, sizes: dict[Path, int], stream: TextIO) -> Iterator[None]:
-    """Copy the whole lines that jobs add to their logs to `stream`, while the block runs."""
-    ended = threading.Event()
-
-    def tell() -> None:
-        for path in sorted(folder.glob("*.log")):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                start = sizes.get(path, 0)
-                start = 0 if start > path.stat().st_size else start  # a new run began the file anew
-                file.seek(start)
-                text = file.read()
-                whole = text[:text.rfind(b"\n") + 1]
-                sizes[path] = start + len(whole)
-                stream.write(whole.decode("utf-8", "replace"))
-                stream.flush()
-
-    def follow() -> None:
-        while not ended.wait(POLL):
-            tell()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()
 
 
 def _complete(plan: workflow.Plan, target: str) -> bool:
