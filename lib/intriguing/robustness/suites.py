@@ -3,6 +3,7 @@
 `auto` asks what the standard suite of Croce and Hein (2020, arXiv 2003.01690) asks: Auto-PGD with
 the cross entropy, Auto-PGD with the targeted dlr, FAB with targets, Square.  It begins with what
 breaks an undefended network in a few steps, and each attack sees only the images that still stand.
+The long ones, nine tenths of the cost, are for images that came near to falling: see `judge`.
 """
 
 from collections.abc import Callable
@@ -26,12 +27,14 @@ class Attack:
         pixels in box and ball.
     classes : the fewest it can do with.
     black_box : whether it sees answers only.
+    long : whether images that came nowhere near falling are spared it.
     """
 
     name: str
     run: Callable[..., AttackResult]
     classes: int = 2
     black_box: bool = False
+    long: bool = False
 
 
 def _fgsm(model, x, y, *, eps, norm, seed, eot, batch):
@@ -58,16 +61,23 @@ def _apgd(loss: str) -> Callable[..., AttackResult]:
     return run
 
 
-def _targeted(model, x, y, *, eps, norm, seed, eot, batch):
-    return apgd_targeted(model, x, y, eps=eps, norm=norm, seed=seed, eot=eot, batch=batch)
+def _targeted(targets: int) -> Callable[..., AttackResult]:
+    def run(model, x, y, *, eps, norm, seed, eot, batch):
+        return apgd_targeted(model, x, y, eps=eps, norm=norm, targets=targets, seed=seed, eot=eot,
+                             batch=batch)  # fmt: skip
+
+    return run
 
 
 def _fab(model, x, y, *, eps, norm, seed, eot, batch):
     return fab(model, x, y, eps=eps, norm=norm, seed=seed, batch=batch)
 
 
-def _square(model, x, y, *, eps, norm, seed, eot, batch):
-    return square(model, x, y, eps=eps, norm=norm, seed=seed, batch=batch)
+def _square(queries: int) -> Callable[..., AttackResult]:
+    def run(model, x, y, *, eps, norm, seed, eot, batch):
+        return square(model, x, y, eps=eps, norm=norm, queries=queries, seed=seed, batch=batch)
+
+    return run
 
 
 SUITES: dict[str, tuple[Attack, ...]] = {
@@ -80,9 +90,11 @@ SUITES: dict[str, tuple[Attack, ...]] = {
         Attack("pgd-short", _short),
         Attack("apgd-ce", _apgd("cross_entropy")),
         Attack("apgd-margin", _apgd("margin")),
-        Attack("apgd-t", _targeted, classes=4),
-        Attack("square", _square, black_box=True),
-        Attack("fab-t", _fab),
+        Attack("apgd-t, 3 targets", _targeted(3), classes=4),
+        Attack("square, 300 queries", _square(300), black_box=True),
+        Attack("apgd-t", _targeted(9), classes=4, long=True),
+        Attack("square", _square(5000), black_box=True, long=True),
+        Attack("fab-t", _fab, long=True),
     ),
 }
 
