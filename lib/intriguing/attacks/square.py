@@ -23,7 +23,8 @@ from intriguing.attacks.windows import L2Windows, LinfWindows
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries; then the share halves
 WINDOWS = {"linf": LinfWindows, "l2": L2Windows}
-AHEAD = {"cpu": 8, "cuda": 1024}  # images in a pass up to which a row asks several queries at once
+AHEAD = {"cpu": 32, "cuda": 1024}  # images in a pass up to which a row asks several queries at once
+PATIENCE = 20  # and one more at once each so many queries: the first ones are often accepted
 
 
 def share(query: int, first: float = 0.8) -> float:
@@ -115,7 +116,7 @@ class Search:
         x = self.climb.x[rows]
         ball = self.ball(x, self.eps)
         at = self.windows.start(ball, self.draws.numbered(rows, torch.full_like(rows, -1)))
-        gain, fooled = self.asked(at, rows)
+        gain, fooled, _ = self.asked(at, rows)
         self.climb.forwards[rows] += 1
         return {
             "rows": rows, "ball": ball, "at": at, "gain": gain, "fooled": fooled,
@@ -127,19 +128,19 @@ class Search:
         state = self.leave(state)
         if state is None:
             return None
-        rows, count = state["rows"], len(state["rows"])
-        ahead = max(self.ahead // count, 1)
-        place = torch.arange(count, device=rows.device).repeat_interleave(ahead)  # (S * ahead,)
-        asked = state["t"][place] + torch.arange(ahead, device=rows.device).repeat(count)
-        real = asked < self.queries
-        asked = asked.clamp_max(self.queries - 1)
-        ball, best = state["ball"], state["at"]
+        count, t = len(state["rows"]), state["t"]
+        ahead, each = self.ahead // count, state
         if ahead > 1:
-            ball, best = ball[place], best[place]
-        points = self.windows.propose(ball, best, asked, self.draws.numbered(rows[place], asked))
-        gain, fooled = self.asked(points, rows[place])
-        accepted = ((gain > state["gain"][place]) | fooled) & real
-        return self.taken(state, points, gain, fooled, accepted.view(count, ahead))
+            ahead = min(ahead, 1 + int(t.min()) // PATIENCE)
+            place = torch.arange(count, device=t.device).repeat_interleave(ahead)  # (S * ahead,)
+            each = {name: part[place] for name, part in state.items()}
+            t = each["t"] + torch.arange(ahead, device=t.device).repeat(count)
+        number = t.clamp_max(self.queries - 1)
+        draws = self.draws.numbered(each["rows"], number)
+        points = self.windows.propose(each["ball"], each["at"], number, draws)
+        gain, fooled, rounding = self.asked(points, each["rows"])
+        accepted = ((gain > each["gain"] + rounding) | fooled) & (t < self.queries)
+        return self.taken(state, points, gain, fooled, accepted.view(count, -1))
 
     def taken(
         self, state: State, points: Tensor, gain: Tensor, fooled: Tensor, accepted: Tensor
@@ -168,16 +169,21 @@ class Search:
             self.climb.offer(*(state[name][done] for name in ("rows", "at", "gain", "fooled")))
         return pool.kept(state, ~done)
 
-    def asked(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the margins (M,) of points of these rows, and whether they fool."""
+    def asked(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the margins (M,) of points of these rows, whether they fool, and the rounding.
+
+        A window where the network sees nothing changes the margin by no more than the rounding,
+        which depends on the size of the batch: that is no rise.
+        """
         climb = self.climb
 
-        def answer(part: slice) -> tuple[Tensor, Tensor]:
+        def answer(part: slice) -> tuple[Tensor, Tensor, Tensor]:
             logits = climb.model(points[part].clone())  # networks may write into their input
             y = climb.y[rows[part]]
             aim = None if climb.target is None else climb.target[rows[part]]
             labels = [y] if aim is None else [y, aim]
-            return climb.loss(logits, *labels), fools(logits, y, aim)
+            rounding = logits.abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+            return climb.loss(logits, *labels), fools(logits, y, aim), rounding
 
         parts = climb.batch.over(answer, len(rows))
         return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
