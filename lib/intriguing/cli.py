@@ -53,7 +53,10 @@ def _help(asked_for: bool) -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's time limit) unwind like Ctrl-C, so that kernels end with us."""
+    """Let SIGTERM (a scheduler's time limit) unwind like Ctrl-C, so that kernels end with us.
+
+    So does SIGHUP (a terminal that was closed), unless it is ignored, as `nohup` wants it.
+    """
     import signal
     import threading
 
@@ -63,8 +66,13 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

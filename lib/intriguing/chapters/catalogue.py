@@ -1,10 +1,11 @@
-"""Chapters and their parameters: what exists, at which profile, and whether a value is allowed.
+"""Chapters and their parameters: what one is, at which profile, and whether a value is allowed.
 
 Papermill accepts an unknown parameter with a shrug and never looks at a type, so everything is
 checked here, from the syntax tree of the `parameters` cell, before anything runs.
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,17 +25,26 @@ SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are lis
 
 @dataclass(frozen=True)
 class Chapter:
-    """One source notebook."""
+    """One source notebook; `foreign` if it is no chapter of this book: coursework, say."""
 
     name: str
     source: Path
     title: str
     parameters: dict[str, parameters.Parameter]
+    foreign: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The values of the parameters cell as it stands."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    @property
+    def handle(self) -> str:
+        """The name of its locks and folders; for what is foreign, one that no other file has."""
+        if not self.foreign:
+            return self.name
+        told = re.sub(r"[^A-Za-z0-9_-]+", "_", self.name)[:60]
+        return f"{told}@{hashlib.sha256(str(self.source).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -53,27 +63,6 @@ class Settings:
 
 
 # ---------------------------------------------------------------- chapters
-
-
-def names() -> list[str]:
-    """Return the chapters of the book, in order, without reading them."""
-    return sorted(path.stem for path in paths.notebooks_dir().glob("*.ipynb"))
-
-
-def find(name: str) -> Chapter:
-    """Return the chapter called `name`: its full name, its number alone, or its path.
-
-    Raises
-    ------
-    UserError : no chapter, or more than one, answers to that name.
-    """
-    wanted, known = Path(name).name.removesuffix(".ipynb"), names()
-    matches = [wanted] if wanted in known else []
-    if not matches and wanted.isdigit():
-        matches = [chapter for chapter in known if chapter.startswith(f"{int(wanted):02d}-")]
-    if len(matches) != 1:
-        raise UserError(f"no chapter is called {name!r}: {nearest(wanted, known)}")
-    return read(paths.notebooks_dir() / f"{matches[0]}.ipynb")
 
 
 def read(source: Path) -> Chapter:
@@ -108,6 +97,11 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is
         return super().construct_mapping(node, deep)
 
 
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text says; a key given twice is a YAMLError."""
+    return yaml.load(text, Loader=_Strict)
+
+
 def profiles() -> list[str]:
     """Return the profiles that have a parameter file, smallest scale first."""
     found = {path.stem for path in paths.profiles_dir().glob("*.yml")}
@@ -125,7 +119,7 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"no profile is called {profile!r}: {nearest(profile, profiles())}")
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error
@@ -143,6 +137,9 @@ def resolve(
 ) -> Settings:
     """Return the checked settings of one run: defaults, then the profile, then the overrides.
 
+    Coursework gets what the profile says about a chapter of its name, as far as it has such
+    parameters; where the profile says nothing, its own values hold.
+
     Parameters
     ----------
     scales : what `load_profile` returned, for whoever resolves many chapters; None: it is called.
@@ -152,14 +149,17 @@ def resolve(
     UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type.
     """
     scales = load_profile(profile) if scales is None else scales
-    if chapter.name not in scales:
+    ours = scales.get(chapter.name)
+    if chapter.foreign:
+        ours = {name: value for name, value in (ours or {}).items() if name in chapter.parameters}
+    if ours is None:
         raise UserError(
             f"profile {profile} says nothing about {chapter.name}: add it to "
             f"notebooks/profiles/{profile}.yml ({nearest(chapter.name, scales)})"
         )
     overrides = dict(overrides or {})
     given = {}
-    for origin, values in ((f" (notebooks/profiles/{profile}.yml)", scales[chapter.name]),
+    for origin, values in ((f" (notebooks/profiles/{profile}.yml)", ours),
                            ("", overrides)):
         for name, value in values.items():
             if name == "profile":
@@ -168,17 +168,6 @@ def resolve(
     overrides = {name: given[name] for name in overrides}
     injected = {"profile": profile, **given}
     return Settings(chapter, profile, {**chapter.defaults, **injected}, injected, overrides)
-
-
-def settings(profile: str) -> tuple[Settings, ...]:
-    """Return the settings of every chapter of the book at a profile.
-
-    Raises
-    ------
-    UserError : as `resolve`, before anything of the chapters is looked at for an unknown profile.
-    """
-    scales = load_profile(profile)
-    return tuple(resolve(find(name), profile, scales=scales) for name in names())
 
 
 # ---------------------------------------------------------------- values

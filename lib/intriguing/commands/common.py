@@ -46,6 +46,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
               .rstrip())
 
 
+def refuse_unread(options: Any, names: Sequence[str], why: str) -> None:
+    """Refuse options that would be left unread.
+
+    Raises
+    ------
+    UserError : one of them is given; `why` ends the sentence that begins with its name.
+    """
+    for name in names:
+        given = getattr(options, name)
+        if given is not None and given is not False:
+            raise UserError(f"--{name.replace('_', '-')} {why}")
+
+
 def check_device(name: str | None, *, here: bool = True) -> None:
     """Refuse what is no device, and a GPU that is not there, where it is to be used `here`.
 
@@ -57,7 +70,7 @@ def check_device(name: str | None, *, here: bool = True) -> None:
         return
     if not _DEVICE.fullmatch(name):
         raise UserError(f"{name!r} is not a device: use auto, cpu, mps, cuda or cuda:N")
-    if here and name.startswith("cuda"):
+    if here and name.startswith(("cuda", "mps")):
         from intriguing import runtime  # imports torch: only where a GPU is asked for
 
         try:

@@ -32,8 +32,8 @@ def start(
     text in the variable; text for a parameter that takes no text is read as `intriguing run -p`
     reads it, and what was read is written back into `namespace`, so that the cells below see it.
 
-    The folder is `paths.results_dir(chapter, profile)`: the runner's, or the profile's build
-    folder when a notebook is run by hand.
+    The folder is `paths.results_dir(chapter, profile)`: the runner's, or one of its own for a
+    notebook that is run by hand.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def _check_name(what: str, name: str) -> None:
 
 def _values(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     """Return the chapter's parameters as the namespace has them; text is read and written back."""
-    declared = cell.of_chapter(chapter)
+    declared = cell.of_chapter(chapter, paths.running_notebook())
     if declared is None:
         raise UserError(
             f"there is no notebooks/{chapter}.ipynb to take the names of the parameters from: use "

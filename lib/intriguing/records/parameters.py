@@ -67,14 +67,16 @@ class Parameter:
         return str(Path(text).absolute()) if is_path else text
 
 
-def of_chapter(name: str) -> dict[str, Parameter] | None:
+def of_chapter(name: str, file: Path | None = None) -> dict[str, Parameter] | None:
     """Return the parameters of the chapter's source in this book, None where there is no source.
+
+    `file` is another notebook to read instead: the copy of the chapter that is running.
 
     Raises
     ------
     UserError : as `of_notebook`, or a file that is no notebook.
     """
-    file = paths.notebooks_dir() / f"{name}.ipynb"
+    file = paths.notebooks_dir() / f"{name}.ipynb" if file is None else file
     if not file.is_file():
         return None
     try:

@@ -23,12 +23,13 @@ ENGINE = "intriguing"
 START_TIMEOUT = 180  # s; a cold network file system takes its time
 OUTPUT_TIMEOUT = 60  # s to wait for the rest of a cell's output; the default 4 s fails under load
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
+            if hasattr(signal, name)]  # Windows has no SIGHUP
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM while a few files change places; they arrive at the end.
+    """Hold back Ctrl-C, SIGTERM and SIGHUP while a few files change places, until they have.
 
     A mask of signals would not do: it holds for one thread, and another one would take them.
     """
@@ -37,7 +38,7 @@ def uninterrupted() -> Iterator[None]:
         return
     came: list[int] = []
     before = {number: signal.signal(number, lambda number, _: came.append(number))
-              for number in _SIGNALS}
+              for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
     finally:
