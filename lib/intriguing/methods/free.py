@@ -140,5 +140,5 @@ class Free:
 
 
 OURS = fgsm.everywhere(
-    lambda kind, fit: Options(replace(fit, epochs=max(1, fit.epochs // 3)), fgsm.EPS[kind])
+    lambda kind, fit: Options(replace(fit, epochs=4 if kind == "grey" else 5), fgsm.EPS[kind])
 )

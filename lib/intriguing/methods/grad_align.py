@@ -16,7 +16,7 @@ held-out training images: `tuning/grad_align.csv`, run again by `tuning/run.py`.
 colour images are not measured: no GPU was at hand.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -123,4 +123,10 @@ def alignment(model: nn.Module, here: Tensor, at: Tensor, y: Tensor) -> Tensor:
     return (cosine * both).sum() / both.sum().clamp_min(1) + (~both.any()).to(cosine.dtype)
 
 
-OURS = fgsm.everywhere(lambda kind, fit: Options(fit, fgsm.EPS[kind]))
+def _options(kind: str, fit: Fit) -> Options:
+    if kind == "grey":
+        return Options(replace(fit, epochs=6), fgsm.EPS[kind], weight=2.0)
+    return Options(fit, fgsm.EPS[kind])
+
+
+OURS = fgsm.everywhere(_options)
