@@ -18,6 +18,7 @@ from intriguing.chapters import shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
 from intriguing.records import parameters
+from intriguing.records.values import AmbiguousError, load_yaml
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
 
@@ -96,18 +97,6 @@ def read(source: Path) -> Chapter:
 # ---------------------------------------------------------------- profiles
 
 
-class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is ten times faster
-    """A YAML reader that refuses a key given twice, which plain YAML lets pass in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def profiles() -> list[str]:
     """Return the profiles that have a parameter file, smallest scale first."""
     found = {path.stem for path in paths.profiles_dir().glob("*.yml")}
@@ -125,10 +114,14 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"no profile is called {profile!r}: {nearest(profile, profiles())}")
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
+    except AmbiguousError as error:
+        raise UserError(f"profiles/{path.name}, line {error.line}: {error}") from error
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profiles/{path.name} cannot be read as UTF-8 text: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"profiles/{path.name} must map chapter names to parameters")
     for chapter, values in content.items():
@@ -207,4 +200,7 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
 def parse_value(chapter: Chapter, name: str, text: str) -> Any:
     """Return the value that the text of `-p NAME TEXT` stands for, checked (`Parameter.read`)."""
     parameter = chapter.parameters.get(name)
-    return check(chapter, name, text if parameter is None else parameter.read(text))
+    try:
+        return check(chapter, name, text if parameter is None else parameter.read(text))
+    except AmbiguousError as error:
+        raise UserError(f"{name} of {chapter.name}: {error}") from error
