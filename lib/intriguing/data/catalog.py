@@ -63,6 +63,8 @@ def sources() -> dict[str, Source]:
         raise UserError(f"{table} is missing: restore it from the repository.") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{table} is not valid TOML: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{table} cannot be read as UTF-8 text: {error}.") from error
     found = {}
     for name, entry in content.items():
         try:
@@ -151,6 +153,9 @@ def check_file(source: Source, path: Path, *, again: bool = False) -> str:
     UserError : wrong checksum; names the file and both sums.
     """
     found = cache.file_sha256(path, again=again)
+    if source.sha256 and found != source.sha256 and not again:
+        # remembered, perhaps, of a bad copy with this one's size and time: `cp -p` restores both
+        found = cache.file_sha256(path, again=True)
     if source.sha256 and found != source.sha256:
         raise UserError(
             f"{path} has sha256 {found[:16]}... where data/sources.toml says "
