@@ -214,7 +214,8 @@ def image_folder(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]
                 raise FileNotFoundError(f"{directory} has no class folders")
             same = [unicodedata.normalize("NFC", name) for name in names]
             classes = sorted(set(same))
-            return classes, {name: classes.index(one) for name, one in zip(names, same, strict=True)}
+            labels = map(classes.index, same)
+            return classes, dict(zip(names, labels, strict=True))
 
     def is_image(file: str) -> bool:
         return file.lower().endswith(extensions) and not hidden(os.path.basename(file))

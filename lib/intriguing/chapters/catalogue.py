@@ -17,7 +17,7 @@ from intriguing import paths
 from intriguing.chapters import shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
-from intriguing.records import parameters
+from intriguing.records import limits, parameters
 from intriguing.records.values import AmbiguousError, load_yaml
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
@@ -142,7 +142,8 @@ def resolve(
 
     Raises
     ------
-    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type.
+    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type or
+        outside its range (`records.limits`).
     """
     scales = load_profile(profile) if scales is None else scales
     if chapter.name not in scales:
@@ -160,7 +161,9 @@ def resolve(
             given[name] = check(chapter, name, value, origin)
     overrides = {name: given[name] for name in overrides}
     injected = {"profile": profile, **given}
-    return Settings(chapter, profile, {**chapter.defaults, **injected}, injected, overrides)
+    values = {**chapter.defaults, **injected}
+    limits.check(chapter.name, values)
+    return Settings(chapter, profile, values, injected, overrides)
 
 
 def settings(profile: str) -> tuple[Settings, ...]:

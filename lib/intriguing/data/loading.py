@@ -224,13 +224,18 @@ def _known(source: catalog.Source, split: str, size: int | None) -> Decoded:
     else:
         digest = catalog.check_file(source, place.path)
         decoded = _container(place.path, split, size, digest, source.name)
-    _hold_against(source, split, decoded, place.path)
+    _hold_against(source, split, decoded, place.path, source.shape if size is None else ())
     return decoded
 
 
-def _hold_against(source: catalog.Source, split: str, decoded: Decoded, path: Path) -> None:
-    found = {"images": len(decoded.y), "classes": len(decoded.classes)}
-    for what, expected in (("images", source.splits[split]), ("classes", source.classes)):
+def _hold_against(
+    source: catalog.Source, split: str, decoded: Decoded, path: Path, shape: tuple[int, ...]
+) -> None:
+    found = {"images": len(decoded.y), "classes": len(decoded.classes),
+             "channels, rows and columns": decoded.x.shape[1:]}
+    table = {"images": source.splits[split], "classes": source.classes,
+             "channels, rows and columns": shape or decoded.x.shape[1:]}
+    for what, expected in table.items():
         if found[what] != expected:
             raise UserError(
                 f"{source.name!r} ({split}) in {path} has {found[what]} {what} where "
