@@ -126,6 +126,18 @@ def test_a_set_of_ones_own_is_looked_at(tmp_path, monkeypatch):
         assert known.form(source.name) == (source.classes, source.shape) and source.shape
 
 
+def test_a_folder_in_the_working_directory_is_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mydata", "mnist"):
+        (tmp_path / name).mkdir()
+    chapter = chapters.find("02")
+    for text, value in (("mydata", str(tmp_path / "mydata")), ("mnist", "mnist"), ("no", "no"),
+                        ("./mnist", str(tmp_path / "mnist")), ("", "")):
+        assert chapters.parse_value(chapter, "dataset", text) == value
+    (tmp_path / "V1").mkdir()
+    assert chapters.parse_value(chapters.find("04"), "alexnet_weights", "V1") == "V1"
+
+
 def test_it_is_misuse_on_the_command_line_and_takes_no_torch():
     program = ("import sys; from intriguing import cli\n"
                "status = cli.main(['run', '02', '-p', 'n_images', '5'])\n"

@@ -12,6 +12,11 @@ from intriguing import paths
 from intriguing.errors import UserError, nearest
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of the known sets, () where the table cannot be read."""
+    return tuple(_table())
+
+
 def images(name: str, split: str) -> float:
     """Return the images of a known set's split; infinity for a part and for a set of one's own."""
     return _table().get(name, {}).get("splits", {}).get(split, math.inf)

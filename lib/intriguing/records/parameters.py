@@ -14,6 +14,7 @@ from typing import Any
 
 from intriguing import paths
 from intriguing.errors import UserError
+from intriguing.records import known
 from intriguing.records.values import WORDS, from_text, literal
 
 TAG = "parameters"  # of the cell, as papermill wants it
@@ -60,7 +61,8 @@ class Parameter:
         """Return what `text` from a command line stands for, not yet checked: see `take`.
 
         Text for a parameter that takes text is taken as it is (and a relative path of an existing
-        file becomes absolute, since the kernel works in another folder).
+        file becomes absolute, since the kernel works in another folder).  Where the default is a
+        known data set and the text is none, a bare name is a path, too, if there is such a folder.
 
         Raises
         ------
@@ -70,8 +72,10 @@ class Parameter:
             return WORDS[text.strip().lower()]
         if self.types != (str,):
             return from_text(text)
-        is_path = ("/" in text or "\\" in text or Path(text).suffix) and Path(text).exists()
-        return str(Path(text).absolute()) if is_path else text
+        is_path = "/" in text or "\\" in text or bool(Path(text).suffix)
+        if text and not is_path and Path(text).exists():
+            is_path = self.default in (sets := known.names()) and text not in sets
+        return str(Path(text).absolute()) if is_path and Path(text).exists() else text
 
 
 def of_chapter(name: str) -> dict[str, Parameter] | None:
