@@ -1,8 +1,10 @@
 """The command line: misuse runs nothing, publishing costs no more than needed, output is usable."""
 
 import contextlib
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from intriguing.book.run import kernel, publish, runner
 from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.commands import help, parser
-from intriguing.commands.common import check_device
+from intriguing.commands.common import check_device, tell
 from intriguing.errors import UserError
 from intriguing.methods import method
 from intriguing.records import provenance
@@ -96,6 +98,26 @@ def test_misuse_is_one_sentence_exit_2_and_nothing_run(book, capsys, arguments, 
     assert hint in err and len(err.splitlines()) == 1 and not out, err
     assert err.startswith("intriguing: ")
     assert not book.ran and not (book.root / "_build").exists()
+
+
+@pytest.mark.parametrize("arguments", [["run", "1"], ["build", "--profile", "smoke"]])
+def test_a_checkout_that_takes_no_files_is_one_sentence(tiny_book, capsys, monkeypatch, arguments):
+    """A file where folders are to be made: unlike permissions, it stops root, too."""
+    monkeypatch.setattr("intriguing.commands.book._pass_gates", lambda: None)
+    tiny_book.add("01-first", "x = n_images")
+    (tiny_book.root / "_build").touch()
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"_build/\S*: not a directory; the book writes below _build, so work", said)
+    assert "Traceback" not in said and said.count("\n") == 1
+
+
+def test_other_refusals_of_the_system_name_the_file():
+    for error, said in ((OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+                         "/x/y: no space left on device; make room and start again"),
+                        (OSError(errno.EIO, "Input/output error", "/x"), "/x: input/output error"),
+                        (OSError("the server broke off"), "the server broke off")):
+        assert tell(error) == said
 
 
 def test_misspelt_data_set(book, capsys):

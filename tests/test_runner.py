@@ -147,7 +147,9 @@ def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
     for code, wrong in (
             ("x = 1\nassert n_images == 4, f'{n_images} is not 4'",
              "cell 4 (`x = 1`) raised AssertionError: 3 is not 4"),
-            ("import os\nos.kill(os.getpid(), 9)", "the kernel died in code cell 4 of 4"),
+            ("import os\nos.kill(os.getpid(), 9)",
+             "the kernel died in code cell 4 of 4 of SIGKILL, which the system sends where memory"),
+            ("import os\nos._exit(3)", "died in code cell 4 of 4 with exit status 3"),
             ("raise SystemExit", "ended with SystemExit")):
         tiny_book.add("01-first", write, code)
         with pytest.raises(runner.RunError) as error:

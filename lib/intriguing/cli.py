@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RIGHT,
         Failed,
         complain,
+        tell,
     )
     from intriguing.commands.parser import parse
     from intriguing.errors import UserError
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return RIGHT
+        except OSError as error:  # a checkout that takes no files, a full disk
+            return complain(tell(error), FAILED)
 
 
 def _help(asked_for: bool) -> None:

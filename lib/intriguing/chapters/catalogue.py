@@ -18,7 +18,8 @@ from intriguing import paths
 from intriguing.chapters import shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
-from intriguing.records import parameters
+from intriguing.records import limits, parameters
+from intriguing.records.values import AmbiguousError, load_yaml
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
 
@@ -85,23 +86,6 @@ def read(source: Path) -> Chapter:
 # ---------------------------------------------------------------- profiles
 
 
-class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is ten times faster
-    """A YAML reader that refuses a key given twice, which plain YAML lets pass in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def load_yaml(text: str) -> Any:
-    """Return what a YAML text says; a key given twice is a YAMLError."""
-    return yaml.load(text, Loader=_Strict)
-
-
 def profiles() -> list[str]:
     """Return the profiles that have a parameter file, smallest scale first."""
     found = {path.stem for path in paths.profiles_dir().glob("*.yml")}
@@ -120,9 +104,13 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
         content = load_yaml(path.read_text(encoding="utf-8")) or {}
+    except AmbiguousError as error:
+        raise UserError(f"profiles/{path.name}, line {error.line}: {error}") from error
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profiles/{path.name} cannot be read as UTF-8 text: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"profiles/{path.name} must map chapter names to parameters")
     for chapter, values in content.items():
@@ -146,7 +134,8 @@ def resolve(
 
     Raises
     ------
-    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type.
+    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type or
+        outside its range (`records.limits`).
     """
     scales = load_profile(profile) if scales is None else scales
     ours = scales.get(chapter.name)
@@ -167,7 +156,9 @@ def resolve(
             given[name] = check(chapter, name, value, origin)
     overrides = {name: given[name] for name in overrides}
     injected = {"profile": profile, **given}
-    return Settings(chapter, profile, {**chapter.defaults, **injected}, injected, overrides)
+    values = {**chapter.defaults, **injected}
+    limits.check(chapter.name, values)
+    return Settings(chapter, profile, values, injected, overrides)
 
 
 # ---------------------------------------------------------------- values
@@ -196,4 +187,7 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
 def parse_value(chapter: Chapter, name: str, text: str) -> Any:
     """Return the value that the text of `-p NAME TEXT` stands for, checked (`Parameter.read`)."""
     parameter = chapter.parameters.get(name)
-    return check(chapter, name, text if parameter is None else parameter.read(text))
+    try:
+        return check(chapter, name, text if parameter is None else parameter.read(text))
+    except AmbiguousError as error:
+        raise UserError(f"{name} of {chapter.name}: {error}") from error

@@ -15,6 +15,7 @@ import yaml
 from intriguing import paths
 from intriguing.chapters import catalogue
 from intriguing.chapters.catalogue import Chapter, Settings
+from intriguing.records.values import load_yaml
 from intriguing.errors import UserError, nearest
 
 
@@ -50,7 +51,7 @@ def _named() -> set[str] | None:
 def _keys(file: Path, saved: int, size: int) -> frozenset[str] | None:
     """Return the chapters that a profile names, as it was saved; None if it is no mapping."""
     try:
-        content = catalogue.load_yaml(file.read_text(encoding="utf-8")) or {}
+        content = load_yaml(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return None  # `load_profile` says what is wrong with it
     return frozenset(map(str, content)) if isinstance(content, dict) else None

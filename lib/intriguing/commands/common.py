@@ -1,6 +1,8 @@
 """What the commands share: exit statuses, failure, output on a terminal or in a log."""
 
 import contextlib
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,7 @@ from intriguing.errors import UserError
 
 RIGHT, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -22,8 +25,21 @@ def working() -> Iterator[None]:
     """Mark the part of a command that does the work: an error in here is no misuse."""
     try:
         yield
-    except (UserError, OSError) as error:
+    except UserError as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(tell(error)) from error
+
+
+def tell(error: OSError) -> str:
+    """Return what the system refused as a sentence: which file, why, what to do."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = f"{os.fsdecode(error.filename)}: {error.strerror.lower()}"
+    if error.errno in _UNWRITABLE:
+        return (f"{where}; the book writes below _build, so work in a copy that is yours, and name "
+                "it in INTRIGUING_ROOT")
+    return f"{where}; make room and start again" if error.errno == errno.ENOSPC else where
 
 
 def say(text: str) -> None:

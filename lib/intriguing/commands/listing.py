@@ -98,15 +98,17 @@ def _paper(key: str) -> str:
 
 def _list_parameters(chapter: Any) -> int:
     from intriguing import chapters
+    from intriguing.records import limits
 
-    scales = {}
+    scales, ranges = {}, limits.load().get(chapter.name, {})
     for profile in chapters.profiles():
         with contextlib.suppress(UserError):
             scales[profile] = chapters.resolve(chapter, profile).parameters
     print(f"{chapter.name}: {chapter.title}\n")
-    rows = [(name, parameter.expects(), repr(parameter.default),
+    rows = [(name, parameter.expects(), ranges[name].words() if name in ranges else "",
+             repr(parameter.default),
              *(("" if values[name] == parameter.default else repr(values[name]))
                for values in scales.values()), parameter.comment)
             for name, parameter in chapter.parameters.items() if name != "profile"]
-    table(("parameter", "type", "default", *scales, "comment"), rows)
+    table(("parameter", "type", "range", "default", *scales, "comment"), rows)
     return RIGHT

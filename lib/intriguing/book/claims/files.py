@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from intriguing import chapters, paths, records
-from intriguing.chapters.catalogue import load_yaml
+from intriguing.records.values import load_yaml
 from intriguing.errors import UserError, nearest
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")

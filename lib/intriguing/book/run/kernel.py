@@ -118,8 +118,9 @@ def execute(
     Raises
     ------
     papermill.exceptions.PapermillExecutionError : a cell raised.
-    nbclient.exceptions.DeadKernelError : the kernel died.
+    nbclient.exceptions.DeadKernelError : the kernel died; the message goes on from "died".
     """
+    from nbclient.exceptions import DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.execute import execute_notebook
@@ -127,7 +128,10 @@ def execute(
     quiet = logging.Logger("intriguing.kernel")  # what it would say is in the error that follows
     quiet.addHandler(logging.NullHandler())
 
+    processes = []  # the manager forgets its process as soon as that is gone
+
     def started(cell: "NotebookNode", **_: Any) -> None:  # called for Markdown, too
+        processes.append(manager.provisioner.process)
         if on_cell is not None and cell.cell_type == "code" and cell.source.strip():
             on_cell()
 
@@ -157,14 +161,36 @@ def execute(
                 ).execute(cleanup_kc=True, env=variables)
 
         papermill_engines.register(ENGINE, Engine)
-        return execute_notebook(
-            notebook,
-            str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
-            # papermill writes a tuple as its repr in quotes
-            {key: list(value) if isinstance(value, tuple) else value
-             for key, value in parameters.items()},
-            engine_name=ENGINE,
-            kernel_name=manager.kernel_name,
-            language="python",
-            progress_bar=False,
-        )
+        try:
+            return execute_notebook(
+                notebook,
+                str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+                # papermill writes a tuple as its repr in quotes
+                {key: list(value) if isinstance(value, tuple) else value
+                 for key, value in parameters.items()},
+                engine_name=ENGINE,
+                kernel_name=manager.kernel_name,
+                language="python",
+                progress_bar=False,
+            )
+        except DeadKernelError as error:
+            status = processes[-1].poll() if processes and processes[-1] else None
+            raise DeadKernelError(how_it_ended(status)) from error
+
+
+def how_it_ended(status: int | None) -> str:
+    """Say how a kernel died, from the exit status of its process: "" where there is none.
+
+    Memory is named only for the signal that a system short of it sends, and for C++'s way of
+    ending a program whose request for memory nobody answered.
+    """
+    if status is None:
+        return ""
+    if status >= 0:
+        return f" with exit status {status}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-status).name
+        short = {"SIGKILL": ", which the system sends where memory runs out (or somebody did)",
+                 "SIGABRT": " (memory that could not be had, perhaps)"}
+        return f" of {name}{short.get(name, '')}"
+    return f" of signal {-status}"

@@ -276,5 +276,5 @@ def _explain(error: Exception, source: nbformat.NotebookNode, step: int) -> str:
         return f"{where} raised {error.ename}: {error.evalue}" + "".join(
             f"\n    {line}" for line in lines)
     if isinstance(error, DeadKernelError):
-        return f"the kernel died in code cell {step} of {_count(source) + 1} (out of memory?)"
+        return f"the kernel died in code cell {step} of {_count(source) + 1}{error}"
     return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
