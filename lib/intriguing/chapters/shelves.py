@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intriguing import paths
+from intriguing import paths, textfiles
+from intriguing.chapters import structure
 from intriguing.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    UserError : the file is missing or is not a notebook.
+    UserError : the file is missing, or not a notebook that `structure.check` takes.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        metadata = notebook.get("metadata") or {}
-        return {**notebook, "metadata": metadata, "cells": [*notebook["cells"]]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        notebook = json.loads(textfiles.read(path, path.name))
+        structure.check(notebook)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
+    return {**notebook, "metadata": notebook.get("metadata") or {}}
 
 
 def read_notebook(path: Path) -> "NotebookNode":
@@ -67,9 +68,10 @@ def read_notebook(path: Path) -> "NotebookNode":
     """
     import nbformat
 
+    load(path)  # nbformat is content with much, and says little of the rest
     try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError) as error:
+        return nbformat.reads(textfiles.read(path, path.name), as_version=4)
+    except ValueError as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
 
 
@@ -94,7 +96,7 @@ def place(page: "NotebookNode", results: Path, shelf: Shelf, name: str) -> None:
     token = secrets.token_hex(4)
     target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
                                                           f".{name}.old-{token}"))
-    lock = paths.root() / "_build" / "shelves.lock"
+    lock = paths.made_dir() / "shelves.lock"
     lock.parent.mkdir(exist_ok=True)
     try:
         shutil.copytree(results, new)  # may cross file systems; a rename may not

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from intriguing import texts
+from intriguing import textfiles
 from intriguing.errors import UserError
 
 SEAL = "sidecar_sha256"
@@ -100,7 +100,7 @@ def read(file: Path, key: str) -> dict:
     except OSError as error:
         raise UserError(f"{which} cannot be read: {error.strerror} ({file})") from error
     try:
-        record = json.loads(texts.decode(content, which), parse_constant=_refuse)
+        record = json.loads(textfiles.decode(content, which), parse_constant=_refuse)
     except (UserError, ValueError, RecursionError) as error:
         raise DamagedError(f"{which} is not readable") from error
     if why := _wrong(record, key):

@@ -35,8 +35,8 @@ def decode(content: bytes, name: str) -> str:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         byte, line = error.object[error.start], error.object.count(b"\n", 0, error.start) + 1
-        meant = bytes([byte]).decode("cp1252", errors="replace")
-        hint = f" (in Windows-1252 it is {meant!r})" if meant.isprintable() else ""
+        meant = bytes([byte]).decode("cp1252", errors="ignore")
+        hint = f" (in Windows-1252 it is {meant!r})" if meant else ""
         raise UserError(f"{name}, line {line}: the byte 0x{byte:02x}{hint} is not UTF-8: save the "
                         "file as UTF-8") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
