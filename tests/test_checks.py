@@ -91,7 +91,7 @@ class Book:
         self.write("book/references.bib", "@inproceedings{szegedy2014intriguing,\n}\n")
         self.write("book/index.md", "# Index\n\nThe paper reports 0.062 at eps 0.25.\n")
         for name in ("errors.csv", "hist.svg", "hist.png"):
-            self.write(f"book/results/{NAME}/{name}", "x")
+            self.write(f"book/results/{NAME}/{name}", "<svg/>")
         self.save()
 
     def write(self, name, content):

@@ -326,8 +326,11 @@ def test_the_run_to_scale_is_the_largest_then_the_fastest_and_a_gpu_before_all(b
 def test_the_speed_of_recorded_trainings(book):
     settings = chapters.resolve(chapters.find("01-first"), "cpu")
     specs = networks.declared(settings, resolved=False)
-    head = {"profile": "cpu", "device": "cpu (a test)", "training_seconds": 4.0,
-            "checkpoints": {f"{s.label} ({zoo.resolve(s).key[:12]})": "sha" for s in specs}}
+    head = dict.fromkeys(("commit", "dirty", "seconds")) | {
+        "schema": 1, "chapter": "01-first", "profile": "cpu", "modified": False, "parameters": {},
+        "seeds": [0], "started": "2026-01-01T00:00:00Z", "training_seconds": 4.0,
+        "device": "cpu (a test)", "versions": {}, "records": [],
+        "checkpoints": {f"{s.label} ({zoo.resolve(s).key[:12]})": "sha" for s in specs}}
     folder = shelves.published().results / "01-first"
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps(head), encoding="utf-8")

@@ -456,21 +456,33 @@ def damage(content, how):
     record = dict(content["records"][0])
     if how == "record":
         del record["unit"]
-    if how == "number":
-        record["value"] = "0.5"
+    if "=" in how:  # a field of the record, or of the head
+        key, _, value = how.partition("=")
+        where = record if key in record else content
+        where[key] = json.loads(value)
     twice = [record, record] if how == "twice" else [record]
-    return json.dumps({**content, "records": twice})
+    return json.dumps({"records": twice} | content if how == "records={}" else
+                      {**content, "records": twice})
 
 
 @pytest.mark.parametrize(("how", "message"), [
     ("not json", "damaged"), ("schema", "schema 1"), ("field", "extra"),
-    ("record", "missing or unknown"), ("number", "not a number"), ("twice", "comes twice")])
+    ("record", "missing or unknown"), ("twice", "comes twice"),
+    ('value="0.5"', "value of the record 'a' cannot be '0.5'"),
+    ("seeds=null", "seeds of the record 'a' cannot be None"), ("value=null", "cannot be None"),
+    ("checkpoints=null", "cannot be None"), ("unit=3", "unit of the record 'a'"),
+    ("name=[]", "cannot be"), ("name=3", "name of the record 3"), ("low=true", "cannot be True"),
+    ("parameters=[]", "cannot be"), ("chapter=null", "chapter cannot be None"),
+    ("profile=[]", "profile cannot be"), ("modified=1", "modified cannot be 1"),
+    ("versions=[]", "versions cannot be"), ("records={}", "records cannot be")])
 def test_a_damaged_record_file_is_refused(root, how, message):
     run = begin()
     run.add("a", 1.0, unit="u")
     run.finish()
     file = run.folder / "record.json"
-    file.write_text(damage(json.loads(file.read_text()), how))
+    before = json.loads(file.read_text())
+    records.load(file)
+    file.write_text(damage(before, how))
     with pytest.raises(UserError, match=message):
         records.load(file)
     with pytest.raises(UserError, match="is not there"):

@@ -60,14 +60,29 @@ def data_dirs() -> list[Path]:
     return [root() / "data"] if extra is None else [extra, root() / "data"]
 
 
+def made_dir() -> Path:
+    """Return the folder of all that is made, `_build`; it need not be there yet.
+
+    Raises
+    ------
+    UserError : it is a file, or a link that leads nowhere (a disk that is not mounted, say).
+    """
+    folder = root() / "_build"
+    if not folder.is_dir() and (folder.is_symlink() or folder.exists()):
+        what = f"a link to {os.readlink(folder)}, which leads nowhere" if folder.is_symlink() \
+            else "no folder"
+        raise UserError(f"{folder} is {what}: make a folder there, or remove it and it is made")
+    return folder
+
+
 def cache_dir() -> Path:
     """Return the folder of decoded arrays."""
-    return _from_environment("INTRIGUING_CACHE") or root() / "_build" / "cache"
+    return _from_environment("INTRIGUING_CACHE") or made_dir() / "cache"
 
 
 def zoo_dir() -> Path:
     """Return the store of trained networks."""
-    return _from_environment("INTRIGUING_ZOO") or root() / "_build" / "zoo"
+    return _from_environment("INTRIGUING_ZOO") or made_dir() / "zoo"
 
 
 def slots_dir() -> Path:
@@ -76,12 +91,12 @@ def slots_dir() -> Path:
     One for each machine: a clone on a disk that several machines see must not mix up their GPUs.
     """
     own = platform.node() or "this-machine"
-    return _from_environment("INTRIGUING_SLOTS") or root() / "_build" / "slots" / own
+    return _from_environment("INTRIGUING_SLOTS") or made_dir() / "slots" / own
 
 
 def build_dir(profile: str) -> Path:
     """Return the folder that everything made at `profile` goes to."""
-    return root() / "_build" / profile
+    return made_dir() / profile
 
 
 def notebooks_dir() -> Path:

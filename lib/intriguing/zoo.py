@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from intriguing import batches, data, models, paths, runtime, store
+from intriguing import batches, data, models, runtime, store
 from intriguing.errors import UserError
 from intriguing.methods import method
 from intriguing.methods.method import parents, spec
 from intriguing.shorthands import convnet, dropout, pools, szegedy
 from intriguing.specs import Spec, resolve
-from intriguing.store import state
+from intriguing.store import inventory, state
+from intriguing.store.inventory import remove, verify
 from intriguing.training.loop import Log, Outcome
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def info(spec: Spec) -> dict | None:
     """Return the sidecar of a trained network, or None when the store has no sound copy."""
     try:
         found = store.read(resolve(spec).key)
-    except state.DamagedError:
+    except (store.DamagedError, UserError):
         return None
     return None if found is None else found[0]
 
@@ -127,48 +128,6 @@ def trace(spec: Spec) -> "pd.DataFrame":
         raise ValueError(f"{spec.label} was not watched: give it held_out and watch")
     columns = ["update", "epoch", "seconds", "loss", "clean", "fgsm", "pgd", "cosine"]
     return pd.DataFrame(rows, columns=columns, dtype=float).astype({"update": int, "epoch": int})
-
-
-def verify() -> tuple[dict, ...]:
-    """Check every file of the store: rows with "key", "label", "state" and "detail".
-
-    The state is "ok", "damaged" (checksum, unreadable, a file missing), or "unfinished".
-    """
-    rows = []
-    for key in store.known():
-        row = {"key": key, "label": "", "state": "ok", "detail": ""}
-        try:
-            found = store.read(key)
-            if found is None:
-                row |= {"state": "unfinished", "detail": "interrupted; resumes when asked for"}
-            else:
-                row["label"] = found[0]["label"]
-        except state.DamagedError as error:
-            row |= {"state": "damaged", "detail": str(error)}
-        rows.append(row)
-    return tuple(rows)
-
-
-def remove(key: str) -> str:
-    """Delete one network's files, named by its key or an unambiguous beginning of it.
-
-    Returns the whole key.
-
-    Raises
-    ------
-    UserError : no network or several begin so, or it is being trained right now.
-    """
-    matches = [known for known in store.known() if key and known.startswith(key)]
-    if len(matches) != 1:
-        found = f"{len(matches)} networks" if matches else "no network"
-        raise UserError(f"{found} in {paths.zoo_dir()} with a key that begins with {key!r}")
-
-    def give_up() -> None:
-        raise UserError(f"{matches[0][:12]} is being trained by another process: not removed")
-
-    with store.locked(matches[0], waiting=give_up):
-        store.delete(matches[0])
-    return matches[0]
 
 
 def _hold_to_declaration(spec: Spec) -> None:
@@ -210,7 +169,7 @@ def _obtain(
     """Return (sidecar, tensors), training under the lock if the store has no sound copy."""
     try:
         found = store.read(spec.key)
-    except state.DamagedError:
+    except store.DamagedError:
         found = None  # looked at again, and reported, by whoever holds the lock
     if found is not None:
         return found
@@ -219,7 +178,7 @@ def _obtain(
         rebuilt = None
         try:
             found = store.read(spec.key)  # another process may have finished it meanwhile
-        except state.DamagedError as error:
+        except store.DamagedError as error:
             rebuilt = str(error)
             text = f"zoo: {rebuilt} ({spec.label}); training it again"
             warnings.warn(text, stacklevel=3)
@@ -308,7 +267,7 @@ def _resumable(key: str, say: Log) -> dict | None:
         return None
     try:
         tree = state.load(partial)
-    except state.DamagedError as error:
+    except store.DamagedError as error:
         say(f"starting anew: {error}")
         return None
     say(f"resuming after {tree['outcome']['iterations']} iterations")
@@ -355,19 +314,4 @@ def _summary(record: dict, outcome: Outcome) -> str:
     return f"done: {errors}{outcome.iterations} iterations, {outcome.seconds:.0f} s"
 
 
-def list() -> tuple[dict, ...]:
-    """Return a row for each network of the store, by label; damaged ones are in `verify`'s rows.
-
-    Rows have "key", "label", "train_error", "test_error", "seconds", "bytes" and "device".
-    """
-    rows = []
-    for key in store.known():
-        try:
-            found = store.read(key)
-        except state.DamagedError:
-            continue
-        if found is not None:
-            names = ("key", "label", "train_error", "test_error", "seconds", "bytes")
-            row = {name: found[0][name] for name in names}
-            rows.append(row | {"device": found[0]["environment"]["device"]})
-    return tuple(sorted(rows, key=lambda row: row["label"]))
+list = inventory.listed  # at the end: the module itself uses the built-in of that name

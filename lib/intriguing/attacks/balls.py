@@ -107,10 +107,10 @@ class L2:
 
     def towards(self, change: Tensor) -> Tensor:
         """Return the points at distance eps along changes (N, C, H, W), moved into the box."""
-        return self._inside(self.radius * _unit(change))
+        return self._inside(self.radius * units(change))
 
     def direction(self, gradient: Tensor) -> Tensor:
-        return _unit(gradient)
+        return units(gradient)
 
     def project(self, point: Tensor) -> Tensor:
         return self._inside(point - self.x)

@@ -15,8 +15,8 @@ import yaml
 from intriguing import paths
 from intriguing.chapters import catalogue
 from intriguing.chapters.catalogue import Chapter, Settings
-from intriguing.records.values import load_yaml
 from intriguing.errors import UserError, nearest
+from intriguing.records.values import load_yaml
 
 
 def names() -> list[str]:

@@ -113,7 +113,7 @@ def _alone() -> Iterator[None]:
     """Hold the lock of all shelves."""
     from filelock import FileLock
 
-    lock = paths.root() / "_build" / "shelves.lock"
+    lock = paths.made_dir() / "shelves.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
         yield

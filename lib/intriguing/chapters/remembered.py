@@ -42,7 +42,7 @@ def keep() -> None:
 def _note() -> Path | None:
     """Return where the note is; None in a book without a folder of builds, which gets none."""
     try:
-        return paths.cache_dir() / "modules.json" if (paths.root() / "_build").is_dir() else None
+        return paths.cache_dir() / "modules.json" if (paths.made_dir()).is_dir() else None
     except UserError:  # no book
         return None
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intriguing import paths
+from intriguing import paths, textfiles
+from intriguing.chapters import structure
 from intriguing.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    UserError : the file is missing or is not a notebook.
+    UserError : the file is missing, or not a notebook that `structure.check` takes.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        metadata = notebook.get("metadata") or {}
-        return {**notebook, "metadata": metadata, "cells": [*notebook["cells"]]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        notebook = json.loads(textfiles.read(path, path.name))
+        structure.check(notebook)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
+    return {**notebook, "metadata": notebook.get("metadata") or {}}
 
 
 def read_notebook(path: Path) -> "NotebookNode":
@@ -72,9 +73,10 @@ def read_notebook(path: Path) -> "NotebookNode":
     """
     import nbformat
 
+    load(path)  # nbformat is content with much, and says little of the rest
     try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError) as error:
+        return nbformat.reads(textfiles.read(path, path.name), as_version=4)
+    except ValueError as error:
         raise UserError(f"{path.name} cannot be read as a notebook: {error}") from error
 
 

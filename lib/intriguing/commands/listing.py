@@ -85,9 +85,9 @@ def _list_methods() -> int:
 
 def _paper(key: str) -> str:
     """Return "Madry et al. 2018" for an entry of book/references.bib, "-" without one."""
-    from intriguing import paths
+    from intriguing import paths, textfiles
 
-    text = (paths.book_dir() / "references.bib").read_text(encoding="utf-8")
+    text = textfiles.read(paths.book_dir() / "references.bib")
     entry = text.partition(f"{{{key},")[2].partition("\n}")[0] if key else ""
     fields = dict(re.findall(r"^\s*(author|year)\s*=\s*\{(.*)\}", entry, flags=re.MULTILINE))
     if len(fields) < 2:

@@ -23,13 +23,18 @@ def zoo_list(options: argparse.Namespace) -> int:
     from intriguing import paths, zoo
 
     with working():
-        rows = [(row["key"][:12], row["label"], _percent(row["train_error"]),
-                 _percent(row["test_error"]), f"{row['seconds']:.0f} s",
-                 f"{row['bytes'] / 1000:,.0f} kB") for row in zoo.list()]
-    if not rows:
+        found = zoo.list()
+    if not found:
         print(f"no networks in {paths.zoo_dir()}")
         return RIGHT
-    table(("key", "network", "train error", "test error", "training", "size"), rows)
+    sound = [row for row in found if not row["damage"]]
+    if sound:
+        table(("key", "network", "train error", "test error", "training", "size"), [
+            (row["key"][:12], row["label"], _percent(row["train_error"]),
+             _percent(row["test_error"]), f"{row['seconds']:.0f} s",
+             f"{row['bytes'] / 1000:,.0f} kB") for row in sound])
+    for row in found[len(sound):]:
+        print(f"damaged: {row['damage']}")
     return RIGHT
 
 
@@ -45,7 +50,8 @@ def zoo_verify(options: argparse.Namespace) -> int:
         rows = zoo.verify()
     damaged = sum(row["state"] == "damaged" for row in rows)
     table(("key", "state", "network"), [
-        (row["key"][:12], row["state"], row["label"] or row["detail"]) for row in rows])
+        (row["key"][:12], row["state"], "; ".join(filter(None, (row["label"], row["detail"]))))
+        for row in rows])
     print(f"{len(rows)} networks, {damaged} damaged"
           + (" (trained again when next asked for)" if damaged else ""))
     return FAILED if damaged else RIGHT

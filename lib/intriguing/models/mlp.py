@@ -1,4 +1,4 @@
-"""Fully connected networks: those of Szegedy et al. 2014, with sigmoids, and small ones of ReLUs."""
+"""Fully connected networks: with sigmoids those of Szegedy et al. 2014, and small ones of ReLUs."""
 
 from collections.abc import Sequence
 

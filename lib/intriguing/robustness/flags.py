@@ -143,7 +143,8 @@ def _wrong_slopes(model, x, y, eps, norm) -> Tensor:
     for towards in (g, noise):
         direction = towards.sign() if norm == "linf" else units(towards)
         with torch.no_grad():
-            ahead, behind = (margin(logits_of(model, at + side * step * direction), y) for side in (1, -1))
+            ends = [at + side * step * direction for side in (1, -1)]
+            ahead, behind = (margin(logits_of(model, end), y) for end in ends)
         seen, told = ahead - behind, 2 * step * (g * direction).flatten(1).sum(1)
         scale = torch.maximum(seen.abs(), told.abs()).clamp_min(1e-5)
         wrong |= (seen - told).abs() > WRONG_SLOPE * scale

@@ -162,8 +162,9 @@ class Case:
     @torch.no_grad()
     def behind(self, x: Tensor, y: Tensor) -> Tensor:
         """Return how far the best other class is ahead of the label, logits (N,)."""
-        return batches.apply(lambda images, labels: margin(logits_of(self.attacked, images), labels),
-                             x, y, batch=500)  # fmt: skip
+        return batches.apply(
+            lambda images, labels: margin(logits_of(self.attacked, images), labels), x, y, batch=500
+        )
 
 
 def _attacks(suite: str | Sequence[Attack], classes: int) -> tuple[Attack, ...]:

@@ -1,9 +1,8 @@
 """Five defences that only look like ones: each hides the slope of a network from attacks.
 
-None of them moves a boundary by much, so a network is as easily fooled with them as without; what
-differs is whether an attack finds out.  They are for testing attacks and red flags (Athalye, Carlini
-and Wagner 2018, arXiv 1802.00420, call what they do obfuscated gradients).  Each takes a trained
-network in eval mode, pixels to logits, and is one.
+What they change most is whether an attack finds its way, which Athalye, Carlini and Wagner (2018,
+arXiv 1802.00420) call obfuscated gradients.  They are for testing attacks and red flags.  Each takes
+a trained network in eval mode, pixels to logits, and is one.
 """
 
 import torch
@@ -24,14 +23,13 @@ class Rounded(nn.Module):
 
 
 class Masked(nn.Module):
-    """Takes a mask made of the image off the gradient's way.
+    """Puts a detached mask in the image's place, and leaves the gradient a faint blur of it.
 
-    The image becomes m * x + (1 - m) * blurred x, with a mask m that is a steep function of x and
-    detached, as in released code of a defence by channel masks: what a change does through the mask
-    no attack by gradients can see.
+    The mask is a smooth function of each pixel.  What a change does through it no attack by
+    gradients can see, as in released code of a defence by channel masks.
     """
 
-    def __init__(self, network: nn.Module, steep: float = 100.0) -> None:
+    def __init__(self, network: nn.Module, steep: float = 8.0) -> None:
         super().__init__()
         self.network, self.steep = network, steep
 
@@ -39,7 +37,7 @@ class Masked(nn.Module):
         """Return logits (N, K) of pixels (N, C, H, W)."""
         blurred = functional.avg_pool2d(x, 3, stride=1, padding=1)
         mask = torch.sigmoid(self.steep * (x - 0.5)).detach()
-        return self.network(mask + 0.0 * blurred + 1e-3 * x)
+        return self.network(mask + 1e-3 * blurred)
 
 
 class Resized(nn.Module):

@@ -1,10 +1,11 @@
 """The files of the zoo: whole or absent, checked when read, written by one process at a time.
 
-A key has ``<key>.safetensors`` (weights), ``<key>.json`` (sidecar with their sha256), while it is
-trained ``<key>.partial`` (see `store.state`), and ``<key>.lock``, which stays and is harmless.
+A key has ``<key>.safetensors`` (weights), ``<key>.json`` (sidecar with their sha256 and its own,
+see `store.sidecar`), while it is trained ``<key>.partial`` (see `store.state`), and ``<key>.lock``,
+which stays and is harmless.
 """
 
-import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from intriguing import paths
-from intriguing.store.state import DamagedError, sha256_file, write_atomically
+from intriguing.errors import UserError
+from intriguing.store import sidecar
+from intriguing.store.sidecar import DamagedError
+from intriguing.store.state import sha256_file, write_atomically
 
 _ENDINGS = (".safetensors", ".json", ".partial")
 
@@ -37,38 +41,60 @@ def read(key: str) -> tuple[dict, dict[str, Tensor]] | None:
     Raises
     ------
     DamagedError : the files are not what was written.
+    UserError : a file is there and cannot be opened.
     """
-    sidecar, weights = path(key, ".json"), path(key, ".safetensors")
-    if not sidecar.exists():
+    about, weights = path(key, ".json"), path(key, ".safetensors")
+    if not about.exists():
         # The sidecar is written last: weights alone are a training killed at its very end.
         return None
-    try:
-        record = json.loads(sidecar.read_text(encoding="utf-8"))
-        expected = record["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"the sidecar of {key[:12]} is not readable") from error
+    record = sidecar.read(about, key)
     if not weights.exists():
         raise DamagedError(f"the weights of {key[:12]} are gone")
-    if sha256_file(weights) != expected:
-        raise DamagedError(f"the weights of {key[:12]} do not match their sha256")
     try:
+        if sha256_file(weights) != record["sha256"]:
+            raise DamagedError(f"the weights of {key[:12]} do not match their sha256")
         return record, load_file(weights)
     except SafetensorError as error:
         raise DamagedError(f"the weights of {key[:12]} cannot be read ({error})") from error
+    except OSError as error:
+        raise UserError(f"the weights of {key[:12]} cannot be read: {error.strerror} ({weights})"
+                        ) from error
 
 
 def write(key: str, tensors: dict[str, Tensor], record: dict) -> dict:
-    """Store tensors and sidecar, drop the partial state, and return the sidecar with "sha256"."""
+    """Store tensors and sidecar, drop the partial state, and return the sidecar.
+
+    It has the entries of `record`, and "key", "sha256", "bytes" and `sidecar.SEAL`.
+
+    Raises
+    ------
+    UserError : there is no room, or the folder cannot be written to.
+    """
     weights = path(key, ".safetensors")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(weights, lambda temporary: save_file(plain, temporary))
     record = {"key": key, "sha256": sha256_file(weights), "bytes": weights.stat().st_size, **record}
-    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    record = sidecar.sealed(record)
+    _write_sidecar(key, record)
+    path(key, ".partial").unlink(missing_ok=True)
+    return record
+
+
+def seal(key: str, record: dict) -> None:
+    """Give an old sidecar, just read, its checksum; the caller holds the lock.
+
+    The file keeps its time: for the workflow the network is as old as it was.
+    """
+    before = path(key, ".json").stat()
+    _write_sidecar(key, sidecar.sealed(record))
+    os.utime(path(key, ".json"), ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _write_sidecar(key: str, record: dict) -> None:
+    text = sidecar.text_of(record)
     write_atomically(
         path(key, ".json"), lambda temporary: temporary.write_text(text, encoding="utf-8")
     )
-    path(key, ".partial").unlink(missing_ok=True)
-    return record
 
 
 def delete(key: str) -> None:

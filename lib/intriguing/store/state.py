@@ -8,6 +8,7 @@ tensors out and leaves a JSON skeleton that says where each belongs.  Floats sur
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-
-class DamagedError(Exception):
-    """A file of the store is not what was written: the message says which and how."""
+from intriguing.errors import UserError
+from intriguing.store.sidecar import DamagedError
 
 
 def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
@@ -64,17 +64,38 @@ def unpack(tensors: dict[str, Tensor], skeleton: Any) -> Any:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write(temporary)`` beside `path`, flush and rename: `path` is whole or absent."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Call ``write(temporary)`` beside `path`, flush and rename: `path` is whole or absent.
+
+    Raises
+    ------
+    UserError : there is no room, or the folder cannot be written to; `path` is as it was.
+    """
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:  # a full disk is the latter to safetensors
+        why = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        raise UserError(
+            f"{path.name} cannot be written in {path.parent}: {why}; {_room(path.parent)}. "
+            "Nothing that was there is lost: make room and ask again"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _room(folder: Path) -> str:
+    """Return how much room the disk of a folder has, in words."""
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free there"
+    except OSError:
+        return "how much is free there is not known"
 
 
 def save(path: Path, tree: Any) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from intriguing import chapters, paths, records
-from intriguing.records.values import load_yaml
 from intriguing.errors import UserError, nearest
+from intriguing.records.values import load_yaml
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 _KEYS = ("id", "source", "statement", "paper", "unit", "record", "test", "profiles")
@@ -77,9 +77,17 @@ def load(folder: Path | str | None = None) -> list[Claim]:
     if not folder.is_dir():
         raise UserError(f"{folder.name} is not there: the folder of the claims, one file a chapter")
     found: list[Claim] = []
-    for file in sorted(folder.glob("*.yml")):
+    for file in files(folder):
         found += read(file, found)
     return found
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of claims in a folder: all of YAML, however their names end.
+
+    `read` refuses those that do not end in ".yml", which would be left out without a word.
+    """
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in (".yml", ".yaml"))
 
 
 def read(file: Path, others: Iterable[Claim] = ()) -> list[Claim]:
@@ -96,6 +104,8 @@ def read(file: Path, others: Iterable[Claim] = ()) -> list[Claim]:
         twice; the message names the file, the claim and what is wrong.
     """
     where = f"{file.parent.name}/{file.name}"
+    if file.suffix != ".yml":
+        raise UserError(f"{where}: call it {file.stem}.yml: files of claims end so")
     if file.stem not in chapters.names():
         hint = nearest(file.stem, chapters.names())
         raise UserError(f"{where}: no chapter is called {file.stem!r}: {hint}")
@@ -157,6 +167,8 @@ def _claim(entry: Any, chapter: str) -> Claim:
     )
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", claim.id):
         raise ValueError("an id has lower-case letters, digits, '-' and '.' only")
+    if not re.fullmatch(r"[\w:.+/-]+", claim.cite):
+        raise ValueError(f"{claim.cite!r} is no key of references.bib")
     if claim.margin < 0:
         raise ValueError(f"the margin {claim.margin:g} is negative")
     if claim.from_memory:  # an unknown tag raises here

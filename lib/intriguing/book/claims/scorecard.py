@@ -12,6 +12,7 @@ from typing import Any
 
 from intriguing import records
 from intriguing.book.claims.files import Claim, load
+from intriguing.book.escape import escaped
 from intriguing.stats import format_interval
 
 __all__ = ["Claim", "Row", "load", "rows", "scorecard_markdown", "verdict"]
@@ -150,7 +151,8 @@ def _findings(listed: Sequence[Row]) -> list[str]:
             beside = f"paper {_paper(row.claim)}, ours {_ours(row)}"
             if row.claim.paper is None:
                 beside = f"ours {_ours(row)}"
-            lines.append(f"- **{name.capitalize()}:** {row.claim.statement} ({beside})")
+            said = escaped(row.claim.statement)
+            lines.append(f"- **{name.capitalize()}:** {said} ({beside})")
         if name == REPRODUCED and len(named) > room:
             lines.append(f"- **Reproduced:** {len(named) - room} more claims in the table.")
     return lines
@@ -178,7 +180,8 @@ def _tables(listed: Sequence[Row]) -> Iterator[str]:
     for own in _chapters(listed):
         first = own[0]
         changed = ", with changed parameters" if first.modified else ""
-        run = f"run at the profile {first.profile}{changed}" if first.profile else "not run"
+        profile = escaped(first.profile)
+        run = f"run at the profile {profile}{changed}" if first.profile else "not run"
         yield f"### Chapter {first.claim.chapter.partition('-')[0]}"
         yield ""
         yield f"{_chapter(first)}, {run}."
@@ -202,11 +205,11 @@ def _chapter(row: Row) -> str:
 def _line(row: Row) -> str:
     """Return one row of a chapter's table."""
     claim = row.claim
-    source = f"{{cite:t}}`{claim.cite}`, {claim.where}"
+    source = f"{{cite:t}}`{claim.cite}`, {escaped(claim.where)}"
     n = f"<br><small>n = {row.record.n}</small>" if row.record and row.record.n else ""
     shown = [
         f"**{row.verdict}**" if row.verdict != NOT_TESTED else "not tested",
-        f"{claim.statement}<br><small>{source}. Reproduced if {claim.rule}.</small>",
+        f"{escaped(claim.statement)}<br><small>{source}. Reproduced if {claim.rule}.</small>",
         f"{_paper(claim)} [{claim.tag}]",
         _ours(row) + n,
     ]
@@ -225,7 +228,7 @@ def _ours(row: Row) -> str:
     if row.record is None:
         return "not measured"
     numbers = format_interval(row.record.value, row.record.low, row.record.high)
-    return f"{numbers} {row.record.unit}"
+    return f"{numbers} {escaped(row.record.unit)}"
 
 
 _TAG_WORDS = {

@@ -4,14 +4,13 @@ Only sources, profiles and recorded runs are read; nothing is trained, and no im
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from intriguing import chapters, data, specs, zoo
+from intriguing import chapters, data, records, specs, zoo
 from intriguing.book.cost import machine, rules, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job
@@ -199,10 +198,10 @@ def _trainings(
 ) -> Iterator[tuple[float, float]]:
     """Yield (operations, seconds) of the trainings that each published record tells of."""
     for name in known:
-        path = shelves.published().results / name / "record.json"
+        path = shelves.published().results / name / records.FILE
         if name not in chapters.names() or not path.is_file():
             continue
-        head = json.loads(path.read_text(encoding="utf-8"))
+        head, _ = records.load(path)
         settings = chapters.resolve(chapters.find(name), head["profile"])
         told = head["checkpoints"]
         found = [spec for spec in networks.declared(settings, resolved=False)

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from intriguing import paths, records
+from intriguing import paths, records, textfiles
 from intriguing.book import claims
-from intriguing.book.gates import links, prose
+from intriguing.book.gates import guard, links, prose
 from intriguing.book.gates.house import (
     LEVELS,
     SCORECARD,
@@ -39,9 +39,10 @@ from intriguing.book.gates.notebooks import (
     sources_without_outputs,
     template_followed,
 )
+from intriguing.book.gates.outputs import outputs_safe, records_in_words
 from intriguing.book.gates.results import numbers_of_sense, results_of_the_run
 from intriguing.chapters.fingerprint import source_of
-from intriguing.errors import nearest
+from intriguing.errors import UserError, nearest
 
 _RESULT = re.compile(r"(?<![\w.-])(?:\.\.?/|/)*(?:book/)?results/([\w.-]+)/([\w.*-]*[\w*])")
 _WRITES = re.compile(r"\brun\.(table|figure)\(\s*[\"']([\w.-]+)[\"']")
@@ -91,7 +92,11 @@ def _parameter_values(house: House, name: str) -> Iterator[float]:
 def claims_measured(house: House) -> Iterator[Problem]:
     """Every claim cites a known source, and its record exists and fits."""
     bibliography = paths.book_dir() / "references.bib"
-    text = bibliography.read_text(encoding="utf-8") if bibliography.is_file() else ""
+    try:
+        text = textfiles.read(bibliography) if bibliography.is_file() else ""
+    except UserError as error:
+        yield Problem("error", "book/references.bib", str(error))
+        return
     cited = set(re.findall(r"^\s*@\w+\{\s*([^,\s]+)", text, flags=re.MULTILINE))
     for claim in house.claims:
         where = f"book/claims/{claim.chapter}.yml, {claim.id}"
@@ -170,8 +175,8 @@ def contents_match(house: House) -> Iterator[Problem]:
     """Every page of the table of contents exists, every published chapter and page is in it."""
     file = paths.root() / paths.MARKER
     try:
-        listed = set(_files(yaml.safe_load(file.read_text(encoding="utf-8"))))
-    except (OSError, yaml.YAMLError) as error:
+        listed = set(_files(yaml.safe_load(textfiles.read(file, paths.MARKER))))
+    except (UserError, yaml.YAMLError, RecursionError) as error:
         yield Problem("error", paths.MARKER, f"cannot be read: {' '.join(str(error).split())}")
         return
     generated = {"book/scorecard"} if paths.claims_dir().is_dir() else set()
@@ -212,10 +217,9 @@ def _files(node: Any) -> Iterator[str]:
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
     readable, no_strays, plain_names, sources_without_outputs, profiles_fit, same_bootstrap,
-    template_followed,
-    executed_in_order, fresh, figures_described, directives_read, numbers_from_records,
-    claims_measured, results_present, results_of_the_run, numbers_of_sense, scorecard_current,
-    contents_match,
+    template_followed, executed_in_order, fresh, figures_described, outputs_safe, records_in_words,
+    directives_read, numbers_from_records, claims_measured, results_present, results_of_the_run,
+    numbers_of_sense, scorecard_current, contents_match,
 )
 
 
@@ -234,7 +238,7 @@ def run_checks(root: Path | None = None, strict: bool = False) -> list[Problem]:
     if root is not None and Path(root).resolve() != paths.root().resolve():
         raise ValueError(f"gates look at {paths.root()}: set INTRIGUING_ROOT to check {root}")
     house = load()
-    found = [problem for gate in GATES for problem in gate(house)]
+    found = [problem for gate in GATES for problem in guard.passed(gate, house)]
     if strict:
         found = [replace(p, level="error") if p.level == "warning" else p for p in found]
     return sorted(found, key=lambda problem: LEVELS.index(problem.level))

@@ -1,15 +1,14 @@
 """The files of the book as the gates see them: read once, as plain JSON, YAML and text."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from intriguing import chapters, paths, records
+from intriguing import chapters, paths, records, textfiles
 from intriguing.book import claims
 from intriguing.book.claims import Claim
-from intriguing.chapters import Chapter
+from intriguing.chapters import Chapter, shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError
 
@@ -64,7 +63,7 @@ def load() -> House:
         for file in sorted(folder.glob("*.ipynb")):
             if kind == "sources" and file.stem in strays:
                 continue
-            nb = house.attempt(place(file), lambda file=file: _notebook(file))
+            nb = house.attempt(place(file), lambda file=file: shelves.load(file))
             if nb is not None:
                 getattr(house, kind)[file.stem] = nb
     for name in house.sources:
@@ -77,7 +76,7 @@ def load() -> House:
         content = house.attempt(where, lambda profile=profile: chapters.load_profile(profile))
         if content is not None:
             house.profiles[profile] = content
-    for file in sorted(paths.claims_dir().glob("*.yml")):
+    for file in claims.files(paths.claims_dir()):
         found = house.attempt(place(file), lambda file=file: claims.read(file, house.claims))
         house.claims += found or []
     for file in sorted(paths.published_results_dir().glob(f"*/{records.FILE}")):
@@ -85,16 +84,10 @@ def load() -> House:
         if found is not None:
             house.runs[file.parent.name] = found[0], {r.name: r for r in found[1]}
     for file in sorted(paths.book_dir().glob("*.md")):
-        house.pages[file.name] = file.read_text(encoding="utf-8")
+        text = house.attempt(place(file), lambda file=file: textfiles.read(file))
+        if text is not None:
+            house.pages[file.name] = text
     return house
-
-
-def _notebook(file: Path) -> Notebook:
-    """Return the JSON of a notebook; ValueError if it is none."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
-        raise ValueError("not a notebook: it has no list of cells")
-    return content
 
 
 def place(file: Path) -> str:

@@ -59,7 +59,7 @@ _FIELD = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
 
 
 @functools.cache
-def _parser() -> MarkdownIt:
+def parser() -> MarkdownIt:
     """Return a parser of MyST as `_config.yml` sets it up, whose tokens know where they stand."""
     md = MarkdownIt("commonmark").enable("table").use(front_matter_plugin).use(myst_block_plugin)
     md.use(myst_role_plugin).use(footnote_plugin).disable(["footnote_inline", "footnote_tail"])
@@ -144,7 +144,7 @@ def _read(text: str, hidden: Set[str] | None, env: dict[str, Any]) -> str:
             if line.strip():  # cells of a table share theirs
                 lines[number] = f"{lines[number]} | {line}" if lines[number] else line
 
-    for token in _parser().parse(text, env):
+    for token in parser().parse(text, env):
         first = token.map[0] if token.map else 0
         if token.type == "inline":
             put(first, _visible(token.content, token.children or [], hidden))

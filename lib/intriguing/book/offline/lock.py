@@ -24,6 +24,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from intriguing import textfiles
 from intriguing.book.offline.target import Target
 from intriguing.errors import UserError
 
@@ -71,7 +72,10 @@ def roots(root: Path, target: Target) -> list[str]:
     ------
     UserError : the target's Python is older than the package allows.
     """
-    content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    try:
+        content = tomllib.loads(textfiles.read(root / "pyproject.toml"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"pyproject.toml is not valid TOML: {error}") from error
     project = content["project"]
     if not SpecifierSet(project["requires-python"]).contains(target.newest):
         raise UserError(f"the book needs Python {project['requires-python']}, not {target.python}")
@@ -83,7 +87,7 @@ def roots(root: Path, target: Target) -> list[str]:
 
 def pins(file: Path) -> dict[str, str]:
     """Return {name: version} of a file of exact versions."""
-    lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
+    lines = (line.split("#")[0].strip() for line in textfiles.read(file).splitlines())
     found = map(Requirement, filter(None, lines))
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in found}
 

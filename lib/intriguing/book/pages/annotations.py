@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 
 from intriguing import chapters
+from intriguing.book.escape import code_span, escaped
 from intriguing.chapters import fingerprint, shelves
 from intriguing.errors import UserError
 
@@ -102,9 +103,10 @@ def annotated(state: Status) -> nbformat.NotebookNode:
             "This page comes from a run of seconds on a small data set. It shows that the code "
             "works; its numbers are not comparable with the paper's.\n```")
     if made.get("overrides"):
-        changed = ", ".join(f"`{name} = {value!r}`" for name, value in made["overrides"].items())
+        changed = ", ".join(
+            code_span(f"{name} = {value!r}") for name, value in made["overrides"].items())
         banners.append("```{admonition} Changed parameters\n:class: attention\nThis run differs "
-                       f"from the profile {made['profile']}: {changed}.\n```")
+                       f"from the profile {escaped(made['profile'])}: {changed}.\n```")
     if banners:
         _insert(cells, _after_title(cells), "banner", "\n\n".join(banners))
     page.cells = cells
@@ -138,12 +140,12 @@ def _after_title(cells: list) -> int:
 
 
 def _stale(state: Status) -> str:
-    when = str(state.made.get("started", ""))[:10]
-    profile = state.made.get("profile", "cpu")
+    when = escaped(str(state.made.get("started", ""))[:10])
+    profile = escaped(state.made.get("profile", "cpu"))
     return (
         "```{admonition} This page is stale\n:class: warning stale\n"
-        f"Since it was run{' on ' + when if when else ''}: {state.reason()}. What you see is the "
-        f"code and the numbers of that run. `intriguing publish {state.chapter} --profile "
+        f"Since it was run{' on ' + when if when else ''}: {escaped(state.reason())}. What you see "
+        f"is the code and the numbers of that run. `intriguing publish {state.chapter} --profile "
         f"{profile}` runs it again.\n```")
 
 
@@ -151,11 +153,12 @@ def _library(state: Status) -> str:
     told, shown = [], state.made.get("attested")
     if shown:
         told.append(
-            f"The library was rebuilt after this run. On {shown['on']} its version of commit "
-            f"`{shown['commit'][:12]}` gave, at smoke, the same {shown['numbers']} numbers and the "
-            f"same {shown['networks']} networks as the one of the run, to the last digit.")
+            f"The library was rebuilt after this run. On {escaped(shown['on'])} its version of "
+            f"commit {code_span(shown['commit'][:12])} gave, at smoke, the same "
+            f"{escaped(shown['numbers'])} numbers and the same {escaped(shown['networks'])} "
+            "networks as the one of the run, to the last digit.")
     if state.modules:
-        names = ", ".join(f"`{name}`" for name in state.modules)
+        names = ", ".join(map(code_span, state.modules))
         told.append(f"Library changed since {'then' if shown else 'this run'}: {names}.")
     return f"<small>{' '.join(told)}</small>"
 
@@ -174,10 +177,11 @@ def _settings(state: Status) -> str:
     order = {name: place for place, name in enumerate(known)}  # JSON files come back sorted
     for name, value in sorted(values.items(), key=lambda item: order.get(item[0], len(order))):
         parameter = known.get(name)
-        default = "" if parameter is None else f"`{parameter.default!r}`"
-        comment = "" if parameter is None else parameter.comment.replace("|", "\\|")
-        rows.append(f"| `{name}` | `{value!r}` | {default} | {comment} |")
+        default = "" if parameter is None else code_span(repr(parameter.default))
+        comment = "" if parameter is None else escaped(parameter.comment)
+        cells = (code_span(name), code_span(repr(value)), default, comment)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([
         "**Settings of this run.** The cell above holds the defaults, which run anywhere; this "
-        f"page was made with the values of the profile {made.get('profile')}.", "",
+        f"page was made with the values of the profile {escaped(made.get('profile'))}.", "",
         "| parameter | this page | default | meaning |", "|---|---|---|---|", *rows])

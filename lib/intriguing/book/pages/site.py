@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from intriguing import chapters, paths
+from intriguing import chapters, paths, textfiles
 from intriguing.book import claims
 from intriguing.book.build import sources
-from intriguing.book.gates import checks
+from intriguing.book.gates import checks, outputs
 from intriguing.book.pages import annotations as pages
 from intriguing.book.run import child, kernel
 from intriguing.chapters import shelves
@@ -108,7 +108,7 @@ def stage(profile: str | None, say: Say) -> Path:
     for path in sources.beside_the_book():
         shutil.copy2(path, source / path.name)
     shelf = shelves.built(profile) if profile else shelves.published()
-    contents = (paths.root() / paths.MARKER).read_text(encoding="utf-8")
+    contents = textfiles.read(paths.root() / paths.MARKER, paths.MARKER)
     for name in chapters.names():
         if f"book/chapters/{name}" not in contents:
             say(f"{name}: not in the contents yet")
@@ -117,7 +117,9 @@ def stage(profile: str | None, say: Say) -> Path:
         if state.page is not None:
             page = shelves.Shelf(source / "book" / "chapters", source / "book" / "results")
             page.pages.mkdir(exist_ok=True)
-            shelves.write_notebook(pages.annotated(state), page.page(name))
+            annotated = pages.annotated(state)
+            _refuse(name, annotated)
+            shelves.write_notebook(annotated, page.page(name))
             if (shelf.results / name).is_dir():
                 shutil.copytree(shelf.results / name, page.results / name)
             if state.stale:
@@ -126,6 +128,19 @@ def stage(profile: str | None, say: Say) -> Path:
     _cost(source)
     _contents(source, say)
     return source
+
+
+def _refuse(name: str, page: Any) -> None:
+    """Refuse to render a page that shows what no page may.
+
+    Raises
+    ------
+    SiteError : it does; the message names the cells.
+    """
+    found = [f"cell {number} shows {what}" if number else f"it shows {what}"
+             for number, what in outputs.of_notebook(page)]
+    if found:
+        raise SiteError(f"the page of {name} is not rendered:\n  " + "\n  ".join(found))
 
 
 def _but_chapters(folder: str, names: list[str]) -> list[str]:
@@ -148,14 +163,18 @@ def _cost(source: Path) -> None:
     if page.is_file():
         from intriguing.book import cost  # torch: slow to import
 
-        text = cost.fill(page.read_text(encoding="utf-8"), cost.plan("paper", local=False))
+        text = cost.fill(textfiles.read(page), cost.plan("paper", local=False))
         page.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _contents(source: Path, say: Say) -> None:
     """Take chapters that this build does not have out of the staged table of contents."""
     path = source / paths.MARKER
-    contents = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        contents = yaml.safe_load(textfiles.read(path, paths.MARKER))
+    except (yaml.YAMLError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise SiteError(f"{paths.MARKER} is not valid YAML: {told}") from error
     missing: list[str] = []
 
     def there(entry: Any) -> bool:
