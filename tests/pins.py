@@ -78,18 +78,13 @@ def trace(name: str) -> list[float]:
 
 
 def images() -> dict[str, str]:
-    """Return {label (key12): sha256 of the training images} of all that published records name.
-
-    A record whose network has another key by now keeps what was pinned, until the chapter is
-    published again: that its name is no longer right is for the test to say.
-    """
-    before = json.loads(FILE.read_text(encoding="utf-8"))["published"]
+    """Return {label (key12): sha256 of the training images} of all that published records name."""
     found = {}
     for chapter, head in published():
         settings = chapters.resolve(chapters.find(chapter), head["profile"])
         here = {f"{spec.label} ({spec.key[:12]})": spec.data_sha256
                 for spec in networks.declared(settings)}
-        found |= {name: here.get(name) or before[name] for name in head["checkpoints"]}
+        found |= {name: here[name] for name in head["checkpoints"]}
     return found
 
 

@@ -18,7 +18,7 @@ from intriguing.training.passes import Passes
 from intriguing.training.request import Request
 
 cite = "wong2020fast"
-version = 2  # since the ascent's loss keeps its gradient where the network is sure
+version = 1
 PAPER = Paper(
     {"MNIST": {"eps": 0.3, "step": 0.375, "epochs": 10, "lr": 5e-3},
      "CIFAR-10": {"eps": 8 / 255, "step": 10 / 255, "epochs": 15, "lr": 0.2, "batch": 128,

@@ -36,7 +36,7 @@ from intriguing.training.request import Request
 from intriguing.training.threat import under_attack
 
 cite = "madry2018towards"
-version = 2  # since the ascent's loss keeps its gradient where the network is sure
+version = 1
 PAPER = Paper(
     {"MNIST": {"eps": 0.3, "step": 0.01, "steps": 40, "batch": 50, "updates": 100_000},
      "CIFAR-10": {"eps": 8 / 255, "step": 2 / 255, "steps": 10, "updates": 80_000, "lr": 0.1,
