@@ -3,6 +3,7 @@ for torch must know all devices before its first backward pass."""
 
 import math
 
+import ballcases
 import numpy as np
 import pytest
 import rehearsal
@@ -120,3 +121,20 @@ def test_a_folded_network_has_the_order_that_its_device_prefers(device):
         fast = folding.folded(net.to(here), x.to(here))
         weights = [m.weight for m in fast.modules() if isinstance(m, nn.Conv2d)]
         assert all(w.is_contiguous(memory_format=order) for w in weights) and len(weights) > 3
+
+
+@pytest.mark.parametrize("norm", ballcases.RADII)
+@pytest.mark.parametrize("name", ballcases.ATTACKS)
+def test_an_attack_in_a_ball_gives_the_same_points(device, name, norm):
+    net = models.build("cnn-mnist", generator=runtime.generator(0, "init")).eval()
+    x = torch.rand(5, 1, 28, 28, generator=runtime.generator(0, "x"))
+    y = net(x).argmax(1)
+    options = {"eps": ballcases.RADII[norm] / 20, "norm": norm, "batch": 3}
+    found = []
+    for here in (torch.device("cpu"), device):
+        if name == "square":
+            options["target"] = ((y + 1) % 10).to(here)
+        one = ballcases.ATTACKS[name](net.to(here), x.to(here), y.to(here), **options)
+        assert one.x_adv.device.type == here.type
+        found.append((one.x_adv.cpu(), one.gradients.cpu(), one.forwards.cpu()))
+    assert all(map(torch.equal, *found))
