@@ -39,8 +39,8 @@ def judge(
 
     An image is robust if the network is right about it and stays right under all attacks.  Each
     attack sees the images that still stand; its images count only after a fresh forward pass of
-    the network itself, in float32, and a check of ball and box.  Batch norms are folded for the
-    attacks where that leaves the logits as they are.
+    the network itself, in float32, and a check of ball and box.  The attacks see a copy with batch
+    norms folded and tensors in the order that is fastest, where that leaves the logits as they are.
 
     The long attacks of a suite are for images that came near to falling: at their worst point so
     far less than 0.3 of their clean margin was left.  A tenth of the others get them as well, and
@@ -175,9 +175,7 @@ def _attacks(suite: str | Sequence[Attack], classes: int) -> tuple[Attack, ...]:
 
 
 def _cheaper(model: nn.Module, x: Tensor) -> nn.Module:
-    """Return the network with batch norms folded, or itself where that changes its answers."""
-    if not any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
-        return model
+    """Return a copy with cheaper passes (`models.folding`), or itself where its answers change."""
     try:
         return folded(model, x)
     except ValueError:
