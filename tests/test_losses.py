@@ -141,20 +141,33 @@ def test_a_sure_network_is_no_safer_than_it_is():
     assert rates[1] >= rates[0] - 0.1
 
 
-def test_the_search_for_a_target_forms_the_loss_in_the_same_place(monkeypatch):
+def test_the_search_forms_its_loss_in_the_same_place_and_stays_what_it_was(monkeypatch):
+    """Bit for bit where the target is hardly ahead, and right where it is by far."""
     from intriguing.attacks import search
 
-    calls = []
+    ahead = []
 
-    def counted(logits, y):
-        calls.append(len(y))
-        return cross_entropy(logits, y)
+    def watched(logits, y, *, plain):
+        ahead.append((logits.gather(1, y[:, None])[:, 0] - logits.amax(1)).max())
+        return cross_entropy(logits, y, plain=plain)
 
-    monkeypatch.setattr(search, "cross_entropy", counted)
-    model = attacknets.linear()
-    x, y, target = attacknets.problems(model, 3)
+    def before(logits, y, *, plain):
+        return F.cross_entropy(logits, y, reduction="none")
+
+    model = attacknets.fc()
+    x, y, target = attacknets.problems(model, 5)
+    monkeypatch.setattr(search, "cross_entropy", before)
+    expected = lbfgs(model, x, y, target=target)
+    monkeypatch.setattr(search, "cross_entropy", watched)
     found = lbfgs(model, x, y, target=target)
-    assert found.success.all() and sum(calls) >= found.gradients.sum()
+    assert ahead and torch.equal(found.x_adv, expected.x_adv) and torch.equal(found.c, expected.c)
+    logits = torch.tensor([[18.0, 0, -1], [15.0, 0, -1]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([0, 0]), plain=search.PLAIN)
+    (g,) = torch.autograd.grad(loss.sum(), logits)
+    exact = cross_entropy(logits.double(), torch.tensor([0, 0])).tolist()
+    assert loss[0].item() == pytest.approx(exact[0], rel=1e-5)
+    assert loss[1].item() == F.cross_entropy(logits, torch.tensor([0, 0]), reduction="none")[1]
+    assert g[0, 0] < 0 and abs(g[0].sum()) < 1e-5 * g[0, 1]
 
 
 def test_the_loss_as_a_game_is_right_where_the_network_is_sure():

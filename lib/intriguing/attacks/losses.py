@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LEAST = 2.0**-100  # weight that the gradient of the cross entropy never falls below: 69 nats
@@ -23,18 +24,27 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return best_other(logits, y) - logits.gather(1, y[:, None]).squeeze(1)
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, y: Tensor, *, plain: float | None = None) -> Tensor:
     r"""Return the cross entropy (...) of logits (..., K) and labels (...), in nats.
 
     As log(1 + e^d), with d = logsumexp of the other logits - the label's, the log odds against it.
     The same as -log softmax, in which the label's part of the gradient, softmax - 1, is lost to
-    rounding where the network is sure of it: in float32 from a gap of 16 nats on.
+    rounding where the network is sure of it: in float32 all of it from a gap of 16 nats on.
 
     The gradient is sigmoid(d) grad d.  Beyond 69 nats it is not let fall below LEAST grad d, since
     float32 ends at 1e-38: so its direction is right at any gap, and no other term notices.
+
+    Parameters
+    ----------
+    plain : nats by which the label may be ahead for -log softmax to do, to the last bit; None: the
+        log odds everywhere.  For logits (N, K) only.
     """
     own = logits.gather(-1, y[..., None]).squeeze(-1)
-    return _Softplus.apply(without(logits, y).logsumexp(-1) - own)
+    odds = without(logits, y).logsumexp(-1) - own
+    loss = _Softplus.apply(odds)
+    if plain is None:
+        return loss
+    return torch.where(odds < -plain, loss, F.cross_entropy(logits, y, reduction="none"))
 
 
 class _Softplus(torch.autograd.Function):
