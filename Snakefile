@@ -7,6 +7,7 @@
 # fingerprint of its code, parameters, library modules and networks (intriguing.book.build.workflow).
 # So times of files decide nothing but when the pages are rendered again, and a network that a
 # notebook trained on its own counts as there.  Every job asks first whether its work is done.
+# What goes into a shell is quoted (`:q`): names come from files that people add.
 
 from intriguing.book.build import workflow as book
 
@@ -59,8 +60,8 @@ rule train:
     log:
         "logs/train-{key}.log",
     shell:
-        "python -m intriguing zoo train --chapter {params.chapter} --profile {plan.profile}"
-        " --key {wildcards.key} > {log} 2>&1"
+        "python -m intriguing zoo train --chapter {params.chapter:q} --profile {plan.profile:q}"
+        " --key {wildcards.key:q} > {log:q} 2>&1"
 
 
 rule chapter:
@@ -75,8 +76,8 @@ rule chapter:
     log:
         "logs/{chapter}.{fingerprint}.log",
     shell:
-        "python -m intriguing run {wildcards.chapter} --profile {plan.profile} --if-needed"
-        " > {log} 2>&1"
+        "python -m intriguing run {wildcards.chapter:q} --profile {plan.profile:q} --if-needed"
+        " > {log:q} 2>&1"
 
 
 rule pages:
@@ -88,7 +89,7 @@ rule pages:
     log:
         "logs/pages.log",
     shell:
-        "python -m intriguing build --profile {plan.profile} --pages-only > {log} 2>&1"
+        "python -m intriguing build --profile {plan.profile:q} --pages-only > {log:q} 2>&1"
 
 
 rule chapters:

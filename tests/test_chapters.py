@@ -83,6 +83,53 @@ def test_a_wrong_value_or_name_is_refused(chapter, name, text, wrong):
     assert wrong in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name, text, message", [
+    ("n_images", "012", "012 is 10 to YAML, in eights: write 10 or 12"),
+    ("n_images", "-0_20", "-0_20 is -16 to YAML, in eights: write -16 or -20"),
+    ("n_images", "1:30", "1:30 is 90 to YAML, in sixties: write 90, or '1:30' in quotes"),
+    ("eps", "1:30.5", "1:30.5 is 90.5 to YAML"), ("subset", "010", "010 is 8 to YAML"),
+    ("networks", "[no, b]", "no is false to YAML: write false, or 'no' in quotes for the word"),
+    ("networks", "[a, On]", "On is true to YAML"), ("networks", "[2020-01-02]", "a date to YAML")])
+def test_what_yaml_and_people_read_differently_is_refused(chapter, name, text, message):
+    with pytest.raises(UserError) as error:
+        chapters.parse_value(chapter, name, text)
+    assert str(error.value).startswith(f"{name} of 01-first: ") and message in str(error.value)
+
+
+@pytest.mark.parametrize("name, text, value", [
+    ("squared", "yes", True), ("squared", "Off", False), ("n_images", "0o12", 10),
+    ("n_images", "0x1f", 31), ("n_images", "1_000", 1000), ("networks", "['no', \"1:30\"]",
+    ["no", "1:30"]), ("eps", "0.25", 0.25), ("n_images", "0", 0)])
+def test_what_is_clear_is_taken(chapter, name, text, value):
+    assert chapters.parse_value(chapter, name, text) == value
+
+
+@pytest.mark.parametrize("text, message", [
+    ("020", "is 16 to YAML, in eights: write 16 or 20"), ("1:30", "is 90 to YAML, in sixties"),
+    ("no", "no is false to YAML"), ("2020-01-02", "is a date to YAML")])
+def test_a_profile_with_such_a_value_names_its_line(chapter, tiny_book, text, message):
+    path = tiny_book.root / "notebooks" / "profiles" / "cpu.yml"
+    path.write_text(f"01-first:\n  networks: [a]\n  n_images: {text}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"^profiles/cpu.yml, line 3: {text}.*") as error:
+        chapters.load_profile("cpu")
+    assert message in str(error.value)
+    path.write_text("01-first:\n  squared: true\n  networks: ['no', '012']\n", encoding="utf-8")
+    assert chapters.resolve(chapter, "cpu").parameters["networks"] == ["no", "012"]
+    path.write_bytes("01-first: {}  # caf\xe9".encode("cp1252"))
+    with pytest.raises(UserError, match=r"profiles/cpu.yml cannot be read as UTF-8"):
+        chapters.load_profile("cpu")
+
+
+def test_a_list_names_the_item_that_does_not_fit():
+    seeds = parameters.parse("seeds = [0]  # list of int", "here")["seeds"]
+    takes = r"takes a list of int \(default \[0\]"
+    for value, message in ((["0 1"], rf"{takes}, commas between the items\): '0 1' in it is str"),
+                           ([0, 1.5], rf"{takes}\): 1.5 in it is float")):
+        with pytest.raises(ValueError, match=message):
+            seeds.take(value)
+    assert seeds.take((3, 4)) == [3, 4]
+
+
 def test_text_stays_text_and_a_path_becomes_absolute(tiny_book, tmp_path, monkeypatch):
     tiny_book.add("01-text", parameters='profile = "smoke"\ndataset = "mnist"  # str\n')
     chapter = chapters.find("1")

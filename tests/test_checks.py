@@ -11,7 +11,7 @@ import yaml
 from intriguing.book import claims
 from intriguing.book.gates import checks, prose
 from intriguing.book.gates.house import load
-from intriguing.chapters import fingerprint
+from intriguing.chapters import fingerprint, placing
 
 NAME = "02-lbfgs"
 BOOTSTRAP = "import intriguing"
@@ -87,6 +87,7 @@ class Book:
         self.source, self.claim = source_notebook(), copy.deepcopy(CLAIM)
         self.page = published_notebook(self.source)
         self.head, self.record = dict(HEAD), dict(RECORD)
+        self.sealed = True
         self.write("book/references.bib", "@inproceedings{szegedy2014intriguing,\n}\n")
         self.write("book/index.md", "# Index\n\nThe paper reports 0.062 at eps 0.25.\n")
         for name in ("errors.csv", "hist.svg", "hist.png"):
@@ -100,8 +101,11 @@ class Book:
 
     def save(self):
         self.write(f"notebooks/{NAME}.ipynb", self.source)
-        self.write(f"book/chapters/{NAME}.ipynb", self.page)
         self.write(f"book/results/{NAME}/record.json", {**self.head, "records": [self.record]})
+        made = self.page["metadata"].get("intriguing")
+        if made and self.sealed:  # as a run does it
+            made["results"] = placing.digests(self.root / "book" / "results" / NAME)
+        self.write(f"book/chapters/{NAME}.ipynb", self.page)
         self.write(f"book/claims/{NAME}.yml", yaml.safe_dump([self.claim]))
 
     def found(self, gate):
@@ -181,6 +185,7 @@ def test_a_missing_profile(book):
 def test_bootstraps_that_differ(book):
     for name in ("03-b", "04-c"):
         book.write(f"notebooks/{name}.ipynb", source_notebook())
+    book.write("notebooks/profiles/smoke.yml", f"{NAME}: {{}}\n03-b: {{}}\n04-c: {{}}\n")
     assert book.found(checks.same_bootstrap) == []
     book.source["cells"][1]["source"] = "import intriguing  # here"
     one(book.found(checks.same_bootstrap), "error", f"{NAME}.ipynb, cell 2", "differs from 03-b")
@@ -561,3 +566,53 @@ def test_the_gates_import_neither_torch_nor_jupyter():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("change", "what"), [
+    (lambda folder: (folder / "errors.csv").write_text("y"), "errors.csv is not what the run"),
+    (lambda folder: (folder / "hist.svg").unlink(), "hist.svg is gone"),
+    (lambda folder: (folder / "more.csv").touch(), "more.csv is of no run of this page"),
+    (lambda folder: (folder / "record.json").write_text(
+        (folder / "record.json").read_text().replace("0.0621", "0.0521")),
+     "record.json is not what the run wrote"),
+    (lambda folder: folder.rename(folder.with_name(f".{NAME}.old-01234567")), "killed command"),
+])
+def test_results_are_those_of_the_run_that_the_page_shows(book, change, what):
+    book.save()
+    change(book.root / "book" / "results" / NAME)
+    found = [p for p in checks.run_checks() if what in p.what]
+    assert found and {p.level for p in found} == {"error"}
+
+
+def test_a_page_without_checksums_is_an_error(book):
+    book.sealed = False
+    del book.page["metadata"]["intriguing"]["results"]
+    (told,) = book.found(checks.results_of_the_run)
+    assert "holds no checksums" in told and f"intriguing publish {NAME} --profile cpu" in told
+
+
+@pytest.mark.parametrize(("change", "what"), [
+    ({"value": float("nan")}, "has the value nan"), ({"high": float("inf")}, "has the high inf"),
+    ({"low": 0.07}, "from 0.07 down to 0.064"), ({"n": -3}, "n = -3"), ({"n": 2.5}, "n = 2.5"),
+    ({"n": 0}, "n = 0"), ({"high": None}, "one end"), ({"paper": float("nan")}, "the paper nan"),
+])
+def test_published_numbers_make_sense(book, change, what):
+    book.record |= change
+    (told,) = book.found(checks.numbers_of_sense)
+    assert "'distortion'" in told and what in told
+
+
+def test_a_stray_notebook_is_a_warning_and_nothing_else(book):
+    book.write("notebooks/Untitled.ipynb", {"cells": []})
+    book.write(f"notebooks/{NAME}-Copy1.ipynb", "{")
+    found = checks.run_checks()
+    assert [(p.level, p.where) for p in found] == [
+        ("warning", f"notebooks/{NAME}-Copy1.ipynb"), ("warning", "notebooks/Untitled.ipynb")]
+    assert all("no profile names it" in p.what for p in found)
+
+
+@pytest.mark.parametrize("name", ["03 more", "03-l'attaque", "03-a_b", "03-a;b", "03-", "03-a.b"])
+def test_names_that_a_shell_or_a_link_would_read_otherwise(book, name):
+    book.write(f"notebooks/{name}.ipynb", source_notebook())
+    book.write("notebooks/profiles/smoke.yml", yaml.safe_dump({NAME: {}, name: {}}))
+    one(book.found(checks.plain_names), "error", f"notebooks/{name}.ipynb", "rename it")

@@ -74,6 +74,14 @@ def test_a_list_of_claims_is_read(tmp_path):
     assert claims.load() == claims.load(tmp_path / "book/claims") == []
 
 
+def test_a_key_given_twice_is_refused(tmp_path):
+    write(tmp_path, entry(id="twice"))
+    file = tmp_path / "book" / "claims" / "02-lbfgs.yml"
+    file.write_text(file.read_text().replace("paper: 0.062", "paper: 0.062\n  paper: 0.1", 1))
+    with pytest.raises(UserError, match="02-lbfgs.yml cannot be read: .*'paper' is given twice"):
+        claims.load()
+
+
 def test_claims_come_in_the_order_of_the_book_and_of_their_file(tmp_path):
     (tmp_path / "book/claims/README.md").write_text("not a list of claims")
     write(tmp_path, entry(id="a", record="x"), chapter="03-later")

@@ -1,21 +1,26 @@
 """The command line: misuse runs nothing, publishing costs no more than needed, output is usable."""
 
+import contextlib
+import errno
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from test_site import change, executed
 
 import intriguing
-from intriguing import zoo
-from intriguing.book.run import publish, runner
+from intriguing import cli, zoo
+from intriguing.book.run import kernel, publish, runner
 from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.commands import help, parser
-from intriguing.commands.common import check_device
+from intriguing.commands.common import check_device, tell
 from intriguing.errors import UserError
 from intriguing.methods import method
 from intriguing.records import provenance
@@ -64,6 +69,18 @@ MISUSE = [
     (["zoo"], "ACTION"),
     (["zoo", "train", "FC1O(1)", "--dataset", "mnist-5k"], "did you mean FC10(1)"),
     (["zoo", "train", "madry", "CMM"], "valid names: AllCNN, CNN"),
+    (["zoo", "train", "--chapter", "1", "--seeds", "5"], "--seeds goes with names of networks"),
+    (["zoo", "train", "--chapter", "1", "--dataset", "mnist"], "--dataset goes with names"),
+    (["zoo", "train", "--chapter", "1", "--n", "0"], "--n goes with names"),
+    (["zoo", "train", "--chapter", "1", "--decay", "literal"], "--decay goes with names"),
+    (["zoo", "train", "CNN", "--profile", "cpu"], "--profile goes with --chapter"),
+    (["zoo", "train", "CNN", "--key", "ab"], "--key goes with --chapter"),
+    (["build", "--profile", ""], "not an empty text"),
+    (["run", "01-first", "--profile", " "], "not an empty text"),
+    (["build", "--profile", "cpu", "--pages-only", "-j", "2"], "--jobs is for jobs"),
+    (["build", "--device", "cpu"], "--device goes with --profile"),
+    (["publish", "1", "--profile", "cpu", "--attest", "--force"], "--force is for a run"),
+    (["list", "1", "--methods"], "leave the chapter out"),
     (["zoo", "remove", "c0ffee"], "c0ffee"),
     (["list", "01-frist"], "did you mean 01-first?"),
     (["wheelhouse"], "DIR"),
@@ -83,6 +100,26 @@ def test_misuse_is_one_sentence_exit_2_and_nothing_run(book, capsys, arguments, 
     assert not book.ran and not (book.root / "_build").exists()
 
 
+@pytest.mark.parametrize("arguments", [["run", "1"], ["build", "--profile", "smoke"]])
+def test_a_checkout_that_takes_no_files_is_one_sentence(tiny_book, capsys, monkeypatch, arguments):
+    """A file where folders are to be made: unlike permissions, it stops root, too."""
+    monkeypatch.setattr("intriguing.commands.book._pass_gates", lambda: None)
+    tiny_book.add("01-first", "x = n_images")
+    (tiny_book.root / "_build").touch()
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"_build/\S*: not a directory; the book writes below _build, so work", said)
+    assert "Traceback" not in said and said.count("\n") == 1
+
+
+def test_other_refusals_of_the_system_name_the_file():
+    for error, said in ((OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+                         "/x/y: no space left on device; make room and start again"),
+                        (OSError(errno.EIO, "Input/output error", "/x"), "/x: input/output error"),
+                        (OSError("the server broke off"), "the server broke off")):
+        assert tell(error) == said
+
+
 def test_misspelt_data_set(book, capsys):
     (book.root / "data").mkdir()
     sources = Path(LIB).parent / "data" / "sources.toml"
@@ -100,6 +137,12 @@ def test_the_device_of_a_cluster_need_not_be_on_its_head():
     check_device("cuda:99", here=False)
     with pytest.raises(UserError, match="is not a device"):
         check_device("gpu", here=False)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(book, capsys, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert main(["run", "1", "--device", "mps"]) == 2
+    assert "'mps' asked for" in capsys.readouterr().err and not book.ran
 
 
 def test_one_wrong_chapter_stops_all_before_any_runs(book):
@@ -181,10 +224,19 @@ def test_publish_costs_no_more_than_needed(book, capsys):
     text, ran = done()
     assert "taken from the run of 2026-01-02" in text and not ran
     assert "x = n_images + 3" in page.read_text(encoding="utf-8")
-    assert (shelves.published().results / "01-first" / "t.csv").is_file()
+    table = shelves.published().results / "01-first" / "t.csv"
+    assert table.is_file()
+    # what stands in the book is not what the run wrote: its page and its own results come back
+    table.write_text("a,b\n1,3\n")
+    text, ran = done()
+    assert "taken from the run" in text and not ran and table.read_text() == "a,b\n1,2\n"
+    # neither is what stands in _build: it is of no use
+    table.write_text("a,b\n1,3\n")
+    (shelves.built("cpu").results / "01-first" / "t.csv").write_text("a,b\n1,3\n")
+    assert done()[1]
 
 
-def test_a_build_without_a_profile_executes_nothing(book, monkeypatch):
+def test_a_build_without_a_profile_executes_no_chapter(book, monkeypatch):
     from intriguing.book.gates import checks
     from intriguing.book.pages import site
 
@@ -289,3 +341,23 @@ def test_every_method_can_be_trained_by_its_name(monkeypatch, tmp_path, capsys):
     assert main(["zoo", "train", "madry", "VGG", "--seeds", "1", "2"]) == 0
     assert [spec.label for spec in asked] == [
         f"vgg7-mnist pgd eps=0.2 mnist-5k seed {seed}" for seed in (1, 2)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_ends_the_command_unless_nohup_was_asked_for(ignored):
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        ends = contextlib.nullcontext() if ignored else pytest.raises(KeyboardInterrupt)
+        with ends, cli._terminable():
+            signal.raise_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        came = []
+        with contextlib.suppress(KeyboardInterrupt), cli._terminable():
+            with kernel.uninterrupted():
+                signal.raise_signal(signal.SIGHUP)
+                came.append("whole")
+            came.append("further")
+        assert came == ["whole", "further"][:2 if ignored else 1]
+    finally:
+        signal.signal(signal.SIGHUP, former)

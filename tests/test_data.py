@@ -856,7 +856,12 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("ROOT", "DATA", "CACHE", "ZOO", "RESULTS"):
         monkeypatch.delenv(f"INTRIGUING_{variable}", raising=False)
     assert paths.root() == BOOK and paths.data_dirs() == [BOOK / "data"]
-    assert paths.results_dir("02-x", "cpu") == BOOK / "_build" / "cpu" / "book" / "results" / "02-x"
+    by_hand = BOOK / "_build" / "cpu" / "by-hand"
+    assert paths.results_dir("02-x", "cpu") == by_hand / "02-x"
+    for session, place in (("02-x-Copy1.ipynb", "02-x-Copy1"), ("a/02-x.ipynb", "a/02-x"),
+                           ("/../a b.ipynb", "a b"), ("console-1-0f3a", "02-x")):
+        monkeypatch.setenv("JPY_SESSION_NAME", session)
+        assert paths.results_dir("02-x", "cpu") == by_hand / place
     monkeypatch.setenv("INTRIGUING_ROOT", str(tmp_path))
     assert paths.cache_dir() == tmp_path / "_build" / "cache"
     assert paths.zoo_dir() == tmp_path / "_build" / "zoo"

@@ -10,6 +10,7 @@ from intriguing.models.mlp import MLP
 CLASSIFIERS = [name for name in models.architectures() if name != "ae400"]
 
 PARAMETERS = {
+    "relu-mnist": 25_450,
     "fc10": 784 * 10 + 10,
     "fc100-100-10": 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10,
     "fc200-200-10": 784 * 200 + 200 + 200 * 200 + 200 + 200 * 10 + 10,

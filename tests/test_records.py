@@ -81,7 +81,7 @@ def test_a_finished_run_reads_back(root):
     run.add("error", np.float32(0.5), unit="fraction", seeds=[7], note="one network",
             paper=records.paper(0.4, "Table 9", "M"))
     returned = run.finish()
-    folder = root / "_build/cpu/book/results" / CHAPTER
+    folder = root / "_build/cpu/by-hand" / CHAPTER
     head, rows = records.load(folder)
     assert head == returned == records.load(folder / "record.json")[0]
     assert rows == run.records

@@ -17,7 +17,7 @@ import intriguing
 from intriguing import chapters
 from intriguing.book.run import runner
 from intriguing.book.run.progress import CLEAR, Progress, clock
-from intriguing.chapters import fingerprint, shelves
+from intriguing.chapters import fingerprint, placing, shelves
 
 LIB = str(Path(intriguing.__file__).resolve().parents[1])
 
@@ -100,6 +100,8 @@ def test_a_run_is_complete_clean_and_repeatable(tiny_book, tmp_path, monkeypatch
     assert (made["device"], made["commit"], made["dirty"]) == ("a cpu", "c0ffee", False)
     assert made["seconds"] > 0 and made["started"].endswith("+00:00") and made["versions"]["torch"]
     assert len(made["code"]) == 64 and "intriguing" in made["modules"]
+    assert set(made["results"]) == {"record.json", "seen.json"}
+    assert placing.differences(made, book / "results" / "01-first") == []
 
     injected = [c for c in page.cells if fingerprint.INJECTED in c.metadata.get("tags", [])]
     assert [c.metadata.tags for c in injected] == [[fingerprint.INJECTED, "remove-input"]]
@@ -145,7 +147,9 @@ def test_a_failed_run_changes_no_page_and_says_why(tiny_book):
     for code, wrong in (
             ("x = 1\nassert n_images == 4, f'{n_images} is not 4'",
              "cell 4 (`x = 1`) raised AssertionError: 3 is not 4"),
-            ("import os\nos.kill(os.getpid(), 9)", "the kernel died in code cell 4 of 4"),
+            ("import os\nos.kill(os.getpid(), 9)",
+             "the kernel died in code cell 4 of 4 of SIGKILL, which the system sends where memory"),
+            ("import os\nos._exit(3)", "died in code cell 4 of 4 with exit status 3"),
             ("raise SystemExit", "ended with SystemExit")):
         tiny_book.add("01-first", write, code)
         with pytest.raises(runner.RunError) as error:
@@ -165,7 +169,7 @@ def test_page_and_results_take_their_places_together(tiny_book, tmp_path, monkey
         results = tmp_path / f"results {number}"
         results.mkdir()
         (results / f"{number}.csv").touch()
-        shelves.place(notebook((f"{number}", 1, [])), results, shelf, "01-first")
+        placing.place(notebook((f"{number}", 1, [])), results, shelf, "01-first")
     assert [file.name for file in shelf.results.rglob("*.csv")] == ["2.csv"]
     before = tiny_book.files()
 
@@ -174,7 +178,7 @@ def test_page_and_results_take_their_places_together(tiny_book, tmp_path, monkey
 
     monkeypatch.setattr(nbformat, "writes", full)
     with pytest.raises(OSError, match="no space left"):
-        shelves.place(notebook(("3", 1, [])), tmp_path / "results 1", shelf, "01-first")
+        placing.place(notebook(("3", 1, [])), tmp_path / "results 1", shelf, "01-first")
     assert tiny_book.files() == before
     assert '"2"' in shelf.page("01-first").read_text(encoding="utf-8")
 
@@ -241,7 +245,8 @@ def wait_for(condition, seconds):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
     tiny_book.add("01-first", SLEEPER)
     process = subprocess.Popen(

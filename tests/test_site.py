@@ -9,7 +9,7 @@ import yaml
 from intriguing import chapters
 from intriguing.book import pages
 from intriguing.book.pages import site
-from intriguing.chapters import fingerprint, shelves
+from intriguing.chapters import fingerprint, placing, shelves
 from intriguing.cli import main
 from intriguing.errors import UserError
 
@@ -63,6 +63,7 @@ def executed(name, profile, shelf, **changes):
     shelf.pages.mkdir(parents=True, exist_ok=True)
     (shelf.results / name).mkdir(parents=True, exist_ok=True)
     (shelf.results / name / "t.csv").write_text("a,b\n1,2\n")
+    page.metadata["intriguing"][placing.KEY] = placing.digests(shelf.results / name)
     shelves.write_notebook(page, shelf.page(name))
     return page
 

@@ -701,12 +701,34 @@ def test_no_attack_ends_inside_the_certified_radius() -> None:
         assert (found.l2 >= radius).all() and (found.l2 >= pairs * (1 - 1e-6)).all()
 
 
+def test_a_network_that_need_not_compute_what_its_layers_do_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 2))).eval()
+    before = spectrum.network_bound(net, (4,)).total
+    for module, words in (
+        (net[0], r"module '0' \(Linear\)"), (net[1], r"module '1' \(Sequential\)"),
+        (net[1][1], r"module '1.1'"), (net, r"the network itself \(Sequential\)"),
+    ):  # fmt: skip
+        for hook in (
+            module.register_forward_hook(lambda module, inputs, output: 10 * output),
+            module.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],)),
+        ):
+            with pytest.raises(ValueError, match=f"{words}.* has a forward hook"):
+                spectrum.network_bound(net, (4,))
+            hook.remove()
+        plain = module.forward
+        module.forward = lambda x, plain=plain: 10 * plain(x)
+        with pytest.raises(ValueError, match=f"{words}.* has a forward of its own"):
+            spectrum.network_bound(net, (4,))
+        del module.forward
+    assert spectrum.network_bound(net, (4,)).total == before
+
+
 def test_impossible_certificates_are_refused() -> None:
     logits, y = torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64)
     for bad in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="positive and finite"):
             spectrum.certified_radius(logits, y, bad)
-    with pytest.raises(ValueError, match=r"labels \(N,\)"):
+    with pytest.raises(ValueError, match=r"int64 of shape \(3,\)"):
         spectrum.certified_radius(logits, y[:2], 1.0)
     with pytest.raises(ValueError, match="4 classes cannot have weights"):
         spectrum.pairwise_radius(logits, y, torch.zeros(3, 5), 1.0)

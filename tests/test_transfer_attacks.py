@@ -454,6 +454,51 @@ def test_sgm_weighs_the_branch_of_torchvisions_blocks(name) -> None:
     assert not torch.allclose(found, loss_gradient(model, x, y), rtol=0.1)
 
 
+class Block(nn.Module):
+    """A stranger's block: named like ours and torchvision's, and no residual one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv2 = self.bn2 = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv2(x)
+
+
+class Residual(nn.Module):
+    """Another stranger's, which says where its branch ends."""
+
+    def __init__(self, end="branch.1"):
+        super().__init__()
+        self.branch_end = end
+        self.branch = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Tanh())
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+
+def test_a_block_is_what_it_declares_and_not_what_it_is_called() -> None:
+    class BasicBlock(Block):
+        pass
+
+    named = nn.Sequential(Block(), BasicBlock(), nn.Flatten(), nn.Linear(784, 10)).eval()
+    assert transfer.residual_blocks(named) == []
+    x, y, _ = attacknets.problems(attacknets.fc(), 3)
+    with pytest.raises(ValueError, match="has no block that declares its branch_end"):
+        pgd(named, x, y, eps=EPS, steps=1, gamma=0.5)
+    declared = nn.Sequential(Residual(), nn.Flatten(), nn.Linear(784, 10)).eval()
+    assert transfer.residual_blocks(declared) == [declared[0]]
+    with decayed(declared, 0.0):
+        found = loss_gradient(declared, x, y)
+    skip_only = loss_gradient(
+        lambda pixels: declared[1:](pixels + declared[0].branch(pixels).detach()), x, y)
+    assert torch.allclose(found, skip_only, atol=1e-7)
+    assert not torch.allclose(found, loss_gradient(declared, x, y), atol=1e-7)
+    for wrong in ("branch.7", 3):
+        with pytest.raises(ValueError, match="Residual declares branch_end = .*no module"):
+            transfer.residual_blocks(nn.Sequential(Residual(wrong)))
+
+
 # -- beside torchattacks --------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ FIRST = ["row", "network", "dataset", "split", "held_out", "seed", "options", "t
          "held_out_error"]  # fmt: skip
 ATTACKED = ["robust_share", "clean_share", "radius"]
 LAST = ["seconds", "chosen", "note"]
+ROBUST = ("madry", "trades", "fgsm", "fgsm_rs", "n_fgsm", "grad_align", "free")
 NUMBER = re.compile(r"(\d+(\.\d+)?( to \d+(\.\d+)?)?)?")
 ROWS = [(name, row) for name in run.methods() for row in run.read(name)]
 REPEATABLE = [
@@ -30,7 +31,7 @@ REPEATABLE = [
 @pytest.mark.parametrize("name", run.methods())
 def test_a_record_has_its_columns(name):
     rows = run.read(name)
-    attacked = ATTACKED if name in ("madry", "fgsm_rs") else []
+    attacked = ATTACKED if name in ROBUST else []
     assert name in method.names() and rows
     for row in rows:
         assert list(row) == FIRST + attacked + LAST

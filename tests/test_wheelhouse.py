@@ -569,6 +569,17 @@ def test_run_sh_refuses_a_damaged_wheel_and_another_python(book, tmp_path):
     assert not (folder / "venv").exists()
 
 
+def test_run_sh_reads_no_settings_but_those_that_were_collected(book, tmp_path):
+    folder = tmp_path / "house"
+    wheelhouse.collect(folder, order(), silent)
+    for text in (f"touch {folder}/read\n", None):
+        settings = folder / "settings"
+        settings.write_text(text) if text else settings.unlink()
+        done = run_sh(folder, "--version")
+        assert done.returncode == 1 and "settings is not the one that was collected" in done.stderr
+        assert not (folder / "read").exists()
+
+
 def test_torch_of_the_node_is_left_out_and_asked_for(book, tmp_path):
     folder = tmp_path / "folder"
     wheelhouse.collect(folder, order(torch_from_node=True), silent)

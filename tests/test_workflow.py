@@ -5,6 +5,7 @@ says what it would do.  Kills, interrupts and a full disk happen to small books 
 """
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -19,9 +20,10 @@ import bookbuild
 import pytest
 from conftest import TinyBook, until
 from filelock import FileLock
+from test_site import executed as put_on_shelf
 
 from intriguing import chapters, paths
-from intriguing.book.build import driver, settled, workflow
+from intriguing.book.build import driver, processes, settled, workflow
 from intriguing.book.run import receipts
 from intriguing.chapters import fingerprint, networks, outline, shelves
 from intriguing.errors import UserError
@@ -260,7 +262,8 @@ class Small:
 
     def add(self, name: str, *code: str) -> Path:
         """Write a chapter that first notes that it runs."""
-        note = f"from pathlib import Path\nPath(r'{self.root}/runs/{name}').open('a').write('x')"
+        runs = f"{self.root}/runs/{name}"
+        note = f"from pathlib import Path\nPath({runs!r}).open('a').write('x')"
         return self.tiny.add(name, note, *code)
 
     def runs(self, name: str) -> int:
@@ -460,14 +463,76 @@ def test_a_dry_run_neither_waits_nor_downloads(
 
 
 @slow
-def test_a_dry_run_knows_its_jobs_when_the_users_profile_prints_none(
+def test_a_profile_of_the_users_plays_no_part(
     small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.yaml").write_text("quiet: rules\n")
+    (tmp_path / "config.yaml").write_text("quiet: rules\ndry-run: true\n")
     monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path))
+    monkeypatch.setenv("INTRIGUING_ROOT", str(small.root))
     small.add("01-one", "print(1)")
     assert driver.pending(workflow.plan("smoke"), driver.How(target="chapters")) == [
         ("chapter", "01-one")]
+    assert small.build()[0] == 0 and small.runs("01-one") == 1
+
+
+def test_an_end_without_the_chapters_is_no_success(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.add("01-one", "print(1)")
+    small.add("02-two", "print(1)")
+    monkeypatch.setenv("INTRIGUING_ROOT", str(small.root))
+    monkeypatch.setattr(processes, "run", lambda *_: 0)  # says that all is well, and did nothing
+    for target in ("chapters", "all"):
+        told = driver.drive(workflow.plan("smoke"), driver.How(target=target), io.StringIO())
+        assert [line.partition(".")[0] for line in told[:2]] == ["01-one was not run",
+                                                                  "02-two was not run"], told
+    put_on_shelf("01-one", "smoke", shelves.built("smoke"))
+    put_on_shelf("02-two", "smoke", shelves.built("smoke"))
+    plan = workflow.plan("smoke")
+    assert driver.drive(plan, driver.How(target="chapters"), io.StringIO()) == []
+    (told, _) = driver.drive(plan, driver.How(), io.StringIO())
+    assert told == "the pages were not rendered"
+    # a receipt that tells of another page than the one that stands there is none
+    (shelves.built("smoke").results / "02-two" / "t.csv").write_text("a,b\n1,3\n")
+    assert driver._not_run(plan) == [plan.receipts[1]]
+
+
+@slow
+def test_networks_that_leave_stop_the_build_and_say_so(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTRIGUING_ROOT", str(small.root))
+    leaving = "tagged 'networks' of 01-one raised SystemExit"
+    for leave in ("raise SystemExit", "import sys\nsys.exit(0)"):
+        with pytest.raises(UserError, match=leaving):
+            networks.declared(settings(small.tiny, leave))
+    with pytest.raises(UserError, match=leaving):
+        driver.drive(workflow.plan("smoke"), driver.How(), io.StringIO())
+
+
+@slow
+@linux
+def test_a_killed_snakemake_leaves_no_job(small: Small) -> None:
+    small.add("01-long", WAITS.format(go=small.root / "go"))
+    process = small.begin()
+    until(lambda: small.runs("01-long"))
+    head, = (pid for pid, command in small.tiny.processes().items()
+             if "snakemake\0chapters" in command)
+    os.kill(head, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and "01-long" in out
+    assert "Snakemake was killed; the jobs that it left were ended" in err
+    assert until(lambda: not small.tiny.processes())
+
+
+@slow
+def test_names_are_not_read_by_a_shell(small: Small) -> None:
+    name = "01 l'attaque; with $(touch x) & more"
+    small.add(name, "print(1)")
+    status, failed, said = small.build()
+    assert status == 0, failed + said
+    assert small.runs(name) == 1 and small.page(name).is_file()
+    assert not list(small.root.rglob("x"))
 
 
 def test_an_interrupt_is_held_back_in_a_process_with_threads_too() -> None:

@@ -20,6 +20,9 @@ fail() {
 [ -f "$here/MANIFEST.sha256" ] || fail "there is no MANIFEST.sha256 in $here: collecting or" \
   "copying was interrupted; call \`intriguing wheelhouse\` again, or copy the folder again"
 if command -v sha256sum >/dev/null; then sums=sha256sum; else sums="shasum -a 256"; fi
+# it is a script to this one: not a line of it is read before it is what was collected
+(cd "$here" && grep '  settings$' MANIFEST.sha256 | $sums -c -) >/dev/null 2>&1 ||
+  fail "the file settings is not the one that was collected: copy the folder again"
 python='' profile='' torch=''  # set by the next line
 # shellcheck source=/dev/null
 . "$here/settings"

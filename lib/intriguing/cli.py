@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RIGHT,
         Failed,
         complain,
+        tell,
     )
     from intriguing.commands.parser import parse
     from intriguing.errors import UserError
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return RIGHT
+        except OSError as error:  # a checkout that takes no files, a full disk
+            return complain(tell(error), FAILED)
 
 
 def _help(asked_for: bool) -> None:
@@ -53,7 +56,10 @@ def _help(asked_for: bool) -> None:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's time limit) unwind like Ctrl-C, so that kernels end with us."""
+    """Let SIGTERM (a scheduler's time limit) unwind like Ctrl-C, so that kernels end with us.
+
+    So does SIGHUP (a terminal that was closed), unless it is ignored, as `nohup` wants it.
+    """
     import signal
     import threading
 
@@ -63,8 +69,13 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from intriguing.tensors import check_labels, ordinary
+
 _CHUNK = 20_000_000  # numbers gathered at once
 
 
@@ -69,16 +71,18 @@ def pair_distance(sets: Tensor, vectors: Tensor) -> Tensor:
     k = sets.shape[1]
     if k < 2:
         raise ValueError("a set of one image has no pairs: k must be at least 2")
+    (vectors,), scale = ordinary(vectors[None])
     means = []
     for part in sets.split(max(1, _CHUNK // (k * vectors.shape[1]))):
         members = vectors[part]  # (d, k, P)
         between = torch.cdist(members, members, compute_mode="donot_use_mm_for_euclid_dist")
         means.append(between.sum((1, 2)) / (k * (k - 1)))
-    return torch.cat(means)
+    return torch.cat(means) * scale
 
 
 def _counts(sets: Tensor, y: Tensor) -> Tensor:
     """Count each label in each set: (D, classes), float64."""
+    check_labels(y, y)
     labels = y[sets.to(y.device)]  # (D, k)
     counts = torch.zeros(len(sets), int(y.max()) + 1, dtype=torch.float64, device=y.device)
     return counts.scatter_add_(1, labels, torch.ones_like(labels, dtype=torch.float64))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from intriguing import batches
 from intriguing.errors import nearest
+from intriguing.tensors import ordinary
 
 _CHUNK = 20_000_000  # scores held at once: 160 MB of float64
 
@@ -33,7 +34,7 @@ def weight_layers(model: nn.Module, x: Tensor) -> list[str]:
     order: list[str] = []
     hooks = [m.register_forward_pre_hook(lambda m, _: order.append(names[m])) for m in names]
     try:
-        model(x[:1])
+        model(x[:1].clone())
     finally:
         for hook in hooks:
             hook.remove()
@@ -55,7 +56,8 @@ def activations(
 
     Raises
     ------
-    ValueError : a model in train mode, no image, no such layer, a layer that runs twice.
+    ValueError : a model in train mode, no image, no such layer, a layer that runs twice,
+        features that are not finite.
     """
     if any(m.training for m in model.modules()):
         raise ValueError("the model is in train mode: call model.eval() before reading features")
@@ -63,19 +65,25 @@ def activations(
         raise ValueError("x is empty: there are no features of no image")
     module = _module(model, x, layer)
     seen: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    hook = module.register_forward_pre_hook(  # a copy: layers may write into their input
+        lambda _, inputs: seen.append(inputs[0].flatten(1).clone())
+    )
 
     def features(images: Tensor) -> Tensor:
         seen.clear()  # of a batch that had no room
-        model(images)
+        model(images.clone())
         if len(seen) != 1:
             raise ValueError(f"layer {layer!r} does not run exactly once for each image")
         return seen.pop()
 
     try:
-        return batches.apply(features, x, batch=batch)  # (N, F)
+        phi = batches.apply(features, x, batch=batch)  # (N, F)
     finally:
         hook.remove()
+    if not phi.isfinite().all():
+        i = int((~phi.isfinite().all(1)).nonzero()[0])
+        raise ValueError(f"the features of image {i} are NaN or infinite: they have no order")
+    return phi
 
 
 def _module(model: nn.Module, x: Tensor, layer: str | int) -> nn.Module:
@@ -119,9 +127,8 @@ def principal_directions(phi: Tensor) -> tuple[Tensor, Tensor]:
 
     Largest variance first; the sign of a direction means nothing.
     """
-    centred = phi - phi.mean(0)
-    variance, vectors = torch.linalg.eigh(centred.T @ centred / len(phi))  # (F,), (F, F)
-    return vectors.flip(1).T, variance.flip(0).clamp(min=0)
+    rows, variance, _, scale = _principal(phi)
+    return rows, variance * scale.square()
 
 
 def whiten(phi: Tensor, floor: float = 1e-4) -> Tensor:
@@ -134,9 +141,17 @@ def whiten(phi: Tensor, floor: float = 1e-4) -> Tensor:
     floor : variances below this share of the largest are raised to it: what hardly varies is
         noise, and whitening would blow it up.
     """
-    directions, variance = principal_directions(phi)
-    scale = variance.clamp(min=floor * float(variance[0])).rsqrt()  # (F,)
-    return (phi - phi.mean(0)) @ (directions.T * scale) @ directions  # (N, F)
+    directions, variance, centred, _ = _principal(phi)
+    least = max(floor * float(variance[0]), torch.finfo(phi.dtype).tiny)  # zero stays zero
+    scale = variance.clamp(min=least).rsqrt()  # (F,)
+    return centred @ (directions.T * scale) @ directions  # (N, F)
+
+
+def _principal(phi: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return directions and variances of phi over a scale, the centred phi over it, the scale."""
+    (centred,), scale = ordinary((phi - phi.mean(0))[None])
+    variance, vectors = torch.linalg.eigh(centred.T @ centred / len(phi))  # (F,), (F, F)
+    return vectors.flip(1).T, variance.flip(0).clamp(min=0), centred, scale
 
 
 # ---------------------------------------------------------------- images of a direction

@@ -12,17 +12,20 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from intriguing import stats
-from intriguing.attacks import predict
+from intriguing.attacks.common import classified
+from intriguing.tensors import check_labels
 
 
 def correct(model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 1000) -> Tensor:
     """Whether `model` (eval mode) classifies each of the pixels x (N, C, H, W) as y: (N,) bool.
 
-    Raises ValueError where images and labels differ in number.
+    Raises ValueError for labels that are not (N,) classes of the model, and where it predicts
+    nothing because its logits are NaN (see `attacks.predict`): that is neither right nor wrong.
     """
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} images cannot have {len(y)} labels")
-    return predict(model, x, batch=batch) == y
+    check_labels(y, x)
+    predicted, classes = classified(model, x, batch=batch)
+    check_labels(y, x, classes=classes)
+    return predicted == y
 
 
 def quantise(x: Tensor, levels: int = 256) -> Tensor:
@@ -76,14 +79,12 @@ class ChangedSet:
     x_adv: Tensor
 
     def __post_init__(self) -> None:
-        if (
-            not len(self.x) == len(self.y) == len(self.x_adv) > 0
-            or self.x.shape != self.x_adv.shape
-        ):
+        if not len(self.x) or self.x.shape != self.x_adv.shape:
             raise ValueError(
-                f"a set needs as many changed images as images and labels, and at least one: got "
-                f"{tuple(self.x.shape)}, {tuple(self.y.shape)} and {tuple(self.x_adv.shape)}"
+                f"a set needs as many changed images as images, of one shape, and at least one: "
+                f"got {tuple(self.x.shape)} and {tuple(self.x_adv.shape)}"
             )
+        check_labels(self.y, self.x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +160,7 @@ def transfer_matrix(
     Raises
     ------
     ValueError : no target, a source without a set or a set without a source, a network in train
-        mode.
+        mode; as `correct`.
     """
     if set(sources) != set(sets):
         odd = ", ".join(sorted(set(sources) ^ set(sets)))

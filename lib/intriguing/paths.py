@@ -2,13 +2,13 @@
 
 Environment variables move a folder: INTRIGUING_ROOT (the book), INTRIGUING_DATA (an extra place to
 look for data sets), INTRIGUING_CACHE (decoded arrays), INTRIGUING_ZOO (trained networks),
-INTRIGUING_SLOTS (locks of this machine's GPUs) and INTRIGUING_RESULTS (results of the chapter that
-is running; set by the runner).
+INTRIGUING_SLOTS (locks of this machine's GPUs).  The runner sets INTRIGUING_NOTEBOOK (what is
+running) and INTRIGUING_RESULTS (the folder of its results).
 """
 
 import os
 import platform
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from intriguing.errors import UserError
 
@@ -129,12 +129,27 @@ def published_results_dir() -> Path:
     return root() / "book" / "results"
 
 
+def running_notebook() -> Path | None:
+    """Return the notebook that the runner executes in this process, None in any other process."""
+    return _from_environment("INTRIGUING_NOTEBOOK")
+
+
 def results_dir(chapter: str, profile: str) -> Path:
     """Return the folder that `chapter` writes its results to.
 
-    The runner sets INTRIGUING_RESULTS to the (temporary) folder of this very chapter; by hand, in
-    JupyterLab, results land in the profile's build folder.
+    The runner sets INTRIGUING_RESULTS to the (temporary) folder of this very chapter.  By hand (in
+    JupyterLab, through papermill) results land in `_build/<profile>/by-hand`, where no page of the
+    book is made from them: below the notebook's own path where Jupyter says which one it is, so
+    that a copy does not write over the original's, else below the chapter's name.
     """
     return _from_environment("INTRIGUING_RESULTS") or (
-        build_dir(profile) / "book" / "results" / chapter
+        build_dir(profile) / "by-hand" / (_session() or chapter)
     )
+
+
+def _session() -> Path | None:
+    """Return the path of the notebook that a Jupyter server opened here, without its ending."""
+    said = PurePosixPath(os.environ.get("JPY_SESSION_NAME", ""))
+    if said.suffix != ".ipynb":  # a console, or no server
+        return None
+    return Path(*(part for part in said.with_suffix("").parts if part not in ("/", "..")))

@@ -97,7 +97,7 @@ def permutation_test(
             many = np.broadcast_to(pool, (rows.stop - start, len(pool)))
             total = rng.permuted(many, axis=1)[:, : len(x)].sum(1)
             drawn[rows] += total / len(x) - (pool.sum() - total) / len(y)
-    return _p(observed, drawn)
+    return _p(observed, drawn, max(np.abs(v).max() for v in (*_groups(a), *_groups(b))))
 
 
 def basis_test(natural: Sequence[float], bases: Sequence[ArrayLike]) -> float:
@@ -115,11 +115,12 @@ def basis_test(natural: Sequence[float], bases: Sequence[ArrayLike]) -> float:
     ------
     ValueError : other lengths on either side, or seeds with other numbers of bases.
     """
-    drawn = _groups(bases)
+    drawn, (natural,) = _groups(bases), _groups([natural])
     if len({len(d) for d in drawn}) > 1 or len(drawn) != len(natural):
         raise ValueError("every seed needs its natural value and the same number of random bases")
     mean = np.stack(drawn).mean(0)  # (B,)
-    return _p(float(np.mean(natural)) - mean.mean(), mean - mean.mean())
+    size = max(np.abs(mean).max(), np.abs(natural).max())
+    return _p(float(np.mean(natural)) - mean.mean(), mean - mean.mean(), size)
 
 
 def _over_seeds(values: Sequence[float], count: int, level: float) -> Interval:
@@ -128,9 +129,12 @@ def _over_seeds(values: Sequence[float], count: int, level: float) -> Interval:
     return replace(found, n=count, method=found.method.replace("rows", "seeds"))
 
 
-def _p(observed: float, drawn: np.ndarray) -> float:
-    """Share of draws at least as far from zero as the observed one, itself included."""
-    slack = 1e-12 * max(1.0, abs(observed))  # sums in another order must not count as smaller
+def _p(observed: float, drawn: np.ndarray, size: float) -> float:
+    """Share of draws at least as far from zero as the observed one, itself included.
+
+    size : of the values that were averaged, the largest.
+    """
+    slack = 1e-12 * size  # sums in another order must not count as smaller
     return float((1 + (np.abs(drawn) >= abs(observed) - slack).sum()) / (1 + len(drawn)))
 
 

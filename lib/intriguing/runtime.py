@@ -46,6 +46,9 @@ def device(name: str = "auto") -> torch.device:
             f"device {asked!r} asked for, but torch sees {torch.cuda.device_count()} CUDA devices: "
             "use cpu, or install a CUDA build of torch"
         )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device {asked!r} asked for, and this machine or this build of torch has "
+                         "none: use cpu")
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

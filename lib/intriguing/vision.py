@@ -20,6 +20,7 @@ import io
 import os
 import socket
 import sys
+import unicodedata
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -191,7 +192,8 @@ def _construct(kind: str, folder: Path, split: str, download: bool):
 def image_folder(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """List `folder/class/file` with torchvision's ImageFolder.
 
-    Hidden folders and files (`.ipynb_checkpoints`, `._x.jpg`) are left out.
+    Hidden folders and files (`.ipynb_checkpoints`, `._x.jpg`) are left out.  Folders whose names
+    differ in Unicode's form alone are one class.
 
     Returns
     -------
@@ -210,7 +212,10 @@ def image_folder(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]
                 names = sorted(e.name for e in entries if e.is_dir() and not hidden(e.name))
             if not names:
                 raise FileNotFoundError(f"{directory} has no class folders")
-            return names, {name: label for label, name in enumerate(names)}
+            same = [unicodedata.normalize("NFC", name) for name in names]
+            classes = sorted(set(same))
+            labels = map(classes.index, same)
+            return classes, dict(zip(names, labels, strict=True))
 
     def is_image(file: str) -> bool:
         return file.lower().endswith(extensions) and not hidden(os.path.basename(file))

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,12 @@ from intriguing.store import inventory, state
 from intriguing.store.inventory import remove, verify
 from intriguing.training.loop import Log, Outcome
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "Spec", "convnet", "dropout", "ensure", "get", "info", "list", "parents", "pools", "remove",
-    "resolve", "spec", "szegedy", "verify",
+    "resolve", "spec", "szegedy", "trace", "verify",
 ]  # fmt: skip
 
 
@@ -101,6 +105,29 @@ def info(spec: Spec) -> dict | None:
     except (store.DamagedError, UserError):
         return None
     return None if found is None else found[0]
+
+
+def trace(spec: Spec) -> "pd.DataFrame":
+    """Return what was measured of a network while it was trained, which takes place now if need be.
+
+    Returns
+    -------
+    pandas.DataFrame : a row a measurement on the images held out, with "update", "epoch" (from 1),
+        "seconds" of training until then, "loss" (mean over the updates since the last row),
+        "clean", "fgsm" and "pgd" accuracy as fractions, and "cosine" of gradients, see
+        `training.threat`; numbers that the method does not define are NaN.
+
+    Raises
+    ------
+    ValueError : the spec measures nothing on the way.
+    """
+    import pandas as pd  # not for whoever only trains
+
+    rows = ensure([spec])[0].get("trace")
+    if not rows:
+        raise ValueError(f"{spec.label} was not watched: give it held_out and watch")
+    columns = ["update", "epoch", "seconds", "loss", "clean", "fgsm", "pgd", "cosine"]
+    return pd.DataFrame(rows, columns=columns, dtype=float).astype({"update": int, "epoch": int})
 
 
 def _hold_to_declaration(spec: Spec) -> None:
@@ -195,7 +222,7 @@ def _train(
         "resumed": resume is not None,
         "environment": runtime.describe(device),
         **asdict(outcome),
-        **_errors(model, spec, x, y),
+        **_errors(model, spec, *method.split(spec, x, y)[:2]),
     }
     record = store.write(spec.key, model.state_dict(), record)
     say(_summary(record, outcome))

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from intriguing.attacks.balls import L2, Ball, Linf
+from intriguing.attacks.common import answer, leaf
 from intriguing.attacks.draws import Draws
 
+_LARGE = 2.0**100  # finite in float32, and so are sums of many
 Loss = Callable[[Tensor], Tensor]  # logits (N, K) to what is to grow, (N,)
 
 
@@ -34,12 +36,29 @@ def ascend(
         yield at
 
 
-def slope(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return the gradient (N, C, H, W), at the points `at`, of the sum of a function's values."""
-    pixels = at.detach().requires_grad_()
+def slope(
+    function: Callable[[Tensor], Tensor], at: Tensor, lost: Tensor | None = None
+) -> Tensor:
+    """Return the gradient (N, C, H, W), at the points `at`, of the sum of a function's values.
+
+    Where it is NaN it is zero, and where it is infinite it is large, so that no pixel will be NaN.
+
+    Parameters
+    ----------
+    function : gets a copy of the points, which it may write into.
+    lost : (N,) bool, set to True in the rows whose gradient was not finite.
+    """
+    pixels = leaf(at)
     with torch.enable_grad():
-        (g,) = torch.autograd.grad(function(pixels).sum(), pixels)
-    return g
+        (g,) = torch.autograd.grad(function(pixels.clone()).sum(), pixels)
+    return finite(g, lost)
+
+
+def finite(g: Tensor, lost: Tensor | None = None) -> Tensor:
+    """Make NaN entries of a gradient (N, C, H, W) zero and infinite ones 2^100; see `slope`."""
+    if lost is not None:
+        lost |= ~g.flatten(1).abs().amax(1).isfinite()
+    return g.nan_to_num_(0.0, _LARGE, -_LARGE)
 
 
 def mean_size(g: Tensor) -> Tensor:
@@ -81,7 +100,7 @@ def climb(
     """Return the last point of an ascent in a ball from `at`, a point (N, C, H, W) of the ball."""
 
     def gradient(at: Tensor, number: int) -> Tensor:
-        return slope(lambda pixels: loss(model(pixels)), at)
+        return slope(lambda pixels: loss(answer(model, pixels)), at)
 
     with torch.no_grad():
         *_, last = ascend(ball, at, gradient, steps, step)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from intriguing.attacks.draws import Draws
+from intriguing.tensors import beside, lengths, units
 
 
 class Ball(Protocol):
@@ -95,17 +96,21 @@ class L2:
     def start(self, draws: Draws) -> Tensor:
         numbers = self.x[0].numel()
         share = draws.uniform().pow(1 / numbers)[:, None, None, None]
-        direction = _unit(draws.normal(*self.x.shape[1:]))
+        direction = units(draws.normal(*self.x.shape[1:]))
         return self._inside(self.radius * share * direction)
 
     def move(self, at: Tensor, gradient: Tensor, step: float) -> Tensor:
-        return self._inside((at - self.x).add_(_unit(gradient), alpha=step))
+        return self._inside((at - self.x).add_(units(gradient), alpha=step))
 
     def rim(self, draws: Draws) -> Tensor:
-        return self._inside(self.radius * _unit(draws.normal(*self.x.shape[1:])))
+        return self.towards(draws.normal(*self.x.shape[1:]))
+
+    def towards(self, change: Tensor) -> Tensor:
+        """Return the points at distance eps along changes (N, C, H, W), moved into the box."""
+        return self._inside(self.radius * units(change))
 
     def direction(self, gradient: Tensor) -> Tensor:
-        return _unit(gradient)
+        return units(gradient)
 
     def project(self, point: Tensor) -> Tensor:
         return self._inside(point - self.x)
@@ -123,19 +128,9 @@ class L2:
 
     def _inside(self, change: Tensor) -> Tensor:
         """Return x + change, cut to the ball, then to the box, which makes it shorter still."""
-        shrink = (self.radius / _length(change)).clamp_(max=1)
-        return change.mul_(shrink).add_(self.x).clamp_(0, 1)
-
-
-def _length(x: Tensor) -> Tensor:
-    """Return the norms (N, 1, 1, 1), never quite zero: they are divided by."""
-    norms = x.flatten(1).norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
-    return norms[:, None, None, None]
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Return x over its norm, (N, C, H, W); zero stays zero."""
-    return x / _length(x)
+        tiny = torch.finfo(change.dtype).tiny
+        shrink = (self.radius / lengths(change).clamp_min_(tiny)).clamp_(max=1)
+        return change.mul_(beside(shrink, change)).add_(self.x).clamp_(0, 1)
 
 
 BALLS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2}

@@ -10,13 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from intriguing.tensors import beside, lengths
+
 
 def rms(x: Tensor, x_adv: Tensor) -> Tensor:
     """Return ||x_adv - x||_2 / sqrt(m) of each image, (N,), m its number of pixels (C*H*W).
 
     The "distortion" of Szegedy et al. 2014, section 4.1.
     """
-    return (x_adv - x).flatten(1).norm(dim=1) / x[0].numel() ** 0.5
+    return lengths(x_adv - x) / x[0].numel() ** 0.5
 
 
 def gaussian(x: Tensor, std: float, *, generator: torch.Generator) -> Tensor:
@@ -33,8 +35,8 @@ def gaussian(x: Tensor, std: float, *, generator: torch.Generator) -> Tensor:
 def gaussian_like(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:
     """Return x + Gaussian noise, in each image of the very norm of its change x_adv - x."""
     noise = _normal(x, generator)
-    norms = (x_adv - x).flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)  # (N,)
-    return x + noise * _per_image(norms, x)
+    norms = lengths(x_adv - x) / lengths(noise)  # (N,)
+    return x + noise * beside(norms, x)
 
 
 def gaussian_in_box(
@@ -50,9 +52,9 @@ def gaussian_in_box(
     low, high = torch.zeros_like(wanted), torch.full_like(wanted, 100.0)
     for _ in range(steps):
         middle = (low + high) / 2
-        short = rms(x, (x + noise * _per_image(middle, x)).clamp(0, 1)) < wanted
+        short = rms(x, (x + noise * beside(middle, x)).clamp(0, 1)) < wanted
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    return (x + noise * _per_image(high, x)).clamp(0, 1)
+    return (x + noise * beside(high, x)).clamp(0, 1)
 
 
 def shuffled(x: Tensor, x_adv: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -83,7 +85,7 @@ def amplify(x: Tensor, x_adv: Tensor, size: float) -> Tensor:
         raise ValueError(f"an RMS is a number of at least 0, not {size}")
     before = rms(x, x_adv)
     factor = torch.where(before > 0, size / before.clamp(min=torch.finfo(x.dtype).tiny), 0)
-    return x + (x_adv - x) * _per_image(factor, x)
+    return x + (x_adv - x) * beside(factor, x)
 
 
 def resized_in_box(x: Tensor, x_adv: Tensor, norm: float, *, steps: int = 60) -> Tensor:
@@ -99,22 +101,17 @@ def resized_in_box(x: Tensor, x_adv: Tensor, norm: float, *, steps: int = 60) ->
     if not 0 < norm < float("inf"):
         raise ValueError(f"a norm to reach is positive, not {norm}")
     change = x_adv - x
-    before = change.flatten(1).norm(dim=1)
+    before = lengths(change)
     low = (norm / before.clamp_min(torch.finfo(x.dtype).tiny)).clamp_max(1e30).log2()  # no cut
     high = low + 20
     for _ in range(steps):
         middle = (low + high) / 2
-        at = (x + change * _per_image(middle.exp2(), x)).clamp(0, 1)
-        short = (at - x).flatten(1).norm(dim=1) < norm
+        at = (x + change * beside(middle.exp2(), x)).clamp(0, 1)
+        short = lengths(at - x) < norm
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
     scale = torch.where(before > 0, high.exp2(), 0)
-    return (x + change * _per_image(scale, x)).clamp(0, 1)
+    return (x + change * beside(scale, x)).clamp(0, 1)
 
 
 def _normal(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-
-
-def _per_image(values: Tensor, x: Tensor) -> Tensor:
-    """Return (N,) values as (N, 1, 1, 1), to multiply images with."""
-    return values.view(-1, *[1] * (x.ndim - 1))

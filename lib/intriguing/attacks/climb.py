@@ -1,6 +1,7 @@
-"""What the attacks by gradient share: a look at the network, who has fallen, and what it cost."""
+"""What the attacks in a ball share: a look at the network, who has fallen, and what it cost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -92,13 +93,14 @@ class Climb:
         self.best[rows], self.score[rows] = points[places], loss[places]
         self.fell[rows] = fooled[places]
 
-    def result(self) -> AttackResult:
-        """Return the best points, measured by a fresh pass."""
-        reasons = ["fooled" if fell and self.stop else "steps" for fell in self.fell.tolist()]
-        return measure(
+    def result(self, end: str = "steps") -> AttackResult:
+        """Return the best points, measured by a fresh pass; `end`: what the standing ran out of."""
+        found = measure(
             self.model, self.x, self.y, self.best, self.target, iterations=self.iterations,
-            gradients=self.gradients, forwards=self.forwards, stop_reason=tuple(reasons),
+            gradients=self.gradients, forwards=self.forwards,
         )  # fmt: skip
+        reasons = ("fooled" if done and self.stop else end for done in found.success.tolist())
+        return replace(found, stop_reason=tuple(reasons))
 
     def _seen(self, state: State, part: slice, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss (S,), whether fooled (S,) and gradient (S, C, H, W) of a part of the rows."""

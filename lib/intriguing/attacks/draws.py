@@ -50,6 +50,13 @@ class Draws:
         draws._set(keys, dtype)
         return draws
 
+    def numbered(self, rows: Tensor, numbers: Tensor) -> "Draws":
+        """Return the streams of these rows (M,) for events (M,) that have numbers of their own.
+
+        What row i draws for event k is the same whenever, and however often, it is asked.
+        """
+        return Draws.keyed(_mix(self._keys[rows] + _mix(numbers * _signed(_GOLDEN))), self._dtype)
+
     def _set(self, keys: Tensor, dtype: torch.dtype) -> None:
         self._keys, self._dtype, self._calls = keys, dtype, 0
 

@@ -19,6 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from intriguing import runtime
+
 from .common import AttackResult, check_inputs, measure
 from .penalties import PENALTIES
 from .search import WORDS, Search
@@ -85,7 +87,7 @@ def lbfgs(
         len(x), penalty, start, c, ftol=ftol, gtol=gtol, c_tol=c_tol, max_rounds=max_rounds,
         max_iterations=max_iterations, memory=memory, batch=batch,
     )  # fmt: skip
-    with torch.no_grad():
+    with runtime.eval_mode(model), torch.no_grad():
         search = Search(
             model, x.clamp(0, 1), target, c, PENALTIES[penalty](), warm=start == "warm",
             ftol=ftol, gtol=gtol, c_tol=c_tol, max_rounds=max_rounds,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from intriguing.attacks.losses import LOSSES, TARGETED
 
-BATCH = {"cpu": 64, "cuda": 1024}  # images that the network sees at once
+BATCH = {"cpu": 128, "cuda": 1024}  # images that the network sees at once
 
 
 def choice(**choices: tuple[object, Collection[str]]) -> None:
@@ -48,6 +48,6 @@ def objective(loss: str | Callable[..., Tensor], targeted: bool) -> Callable[...
 def rows_at_once(batch: int | None, x: Tensor) -> int:
     """Return how many images go through the network at once: `batch`, or by the device of x."""
     if batch is None:
-        return BATCH.get(x.device.type, 64)
+        return BATCH.get(x.device.type, 128)
     counts(batch=batch)
     return batch

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from intriguing.tensors import lengths
+
 SMOOTHING = 1e-3  # sqrt(||r||^2 + this^2): the unsquared norm has a kink at the start, r = 0
 
 
@@ -61,7 +63,7 @@ class L2(SquaredL2):
         return norm, r.div_(norm[:, None])
 
     def first_weight(self, margin, g):
-        return 2 / g.norm(dim=1)
+        return 2 / lengths(g)
 
 
 class L1:

@@ -93,7 +93,7 @@ def pgd(
         of their sizes.
     stop : True: an image leaves at its first point that fools; False: all steps are made.
     eot : passes a step whose mean gradient counts, for networks that draw numbers.
-    batch : images that the network sees at once; 64 on a CPU, 1,024 on a GPU if None.
+    batch : images that the network sees at once; 128 on a CPU, 1,024 on a GPU if None.
     observe : called after each pass that gives a gradient, see `climb.Look`.
 
     Returns

@@ -50,6 +50,7 @@ def kept(state: State, keep: Tensor) -> State | None:
 
 def _joined(state: State, new: State) -> State:
     """Return both states; what the new rows have not computed yet is not kept for the old."""
+
     def both(old, part):
         return torch.cat((old, part)) if isinstance(part, Tensor) else old.joined(part)
 

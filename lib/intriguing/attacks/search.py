@@ -9,17 +9,19 @@ ones. Cost is therefore proportional to images, not to the slowest of a batch.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from intriguing.batches import Batch
 
+from .ascent import finite
 from .boxlbfgs import BoxLBFGS
 from .bracket import Brackets
-from .losses import best_other
+from .common import decided, leaf, logits_of
+from .losses import best_other, cross_entropy
 
 WORDS = ("running", "bracket closed", "already the target", "rounds used up",
          "weight out of range", "fixed c")  # fmt: skip
+ROUNDING = 8  # units in the last place by which logits may differ in a batch of another size
 PROMISE = 100  # a converged step gains half of what its slope promises; far less is no minimum
 
 
@@ -88,17 +90,20 @@ class Search:
         pixels = pixels.view(-1, *self.shape)  # (B, C, H, W)
         target = self.target[self.who[rows]]
         with torch.enable_grad():
-            pixels = pixels.detach().requires_grad_()
-            logits = self.model(pixels)
-            if not logits.requires_grad:
-                raise ValueError("the model's logits carry no gradient: its forward must not "
-                                 "detach its input or switch gradients off")  # fmt: skip
-            loss = F.cross_entropy(logits, target, reduction="none")
+            pixels = leaf(pixels)
+            logits = logits_of(self.model, pixels)
+            loss = cross_entropy(logits, target)
             (g,) = torch.autograd.grad(loss.sum(), pixels)
         logits = logits.detach()
+        loss = loss.detach().where(decided(logits), torch.nan)
+        g = finite(g)
         wanted = logits.gather(1, target[:, None]).squeeze(1)
         others = best_other(logits, target)
-        return loss.detach(), self.penalty.gradient(g.flatten(1)), wanted - others
+        margin = wanted - others
+        rounding = ROUNDING * torch.finfo(logits.dtype).eps
+        size = torch.maximum(wanted.abs(), others.abs())
+        margin = margin.where(margin.abs() > rounding * size, 0)
+        return loss, self.penalty.gradient(g.flatten(1)), margin
 
     def _tick(self) -> Tensor:
         """Evaluate every row once and move it on; return the indices of rows that finished."""

@@ -5,17 +5,15 @@ from intriguing.chapters.catalogue import (
     Chapter,
     Settings,
     check,
-    find,
     load_profile,
-    names,
     parse_value,
     profiles,
     read,
     resolve,
-    settings,
 )
+from intriguing.chapters.finding import find, names, settings, strays
 
 __all__ = [
     "SCALES", "Chapter", "Settings", "check", "find", "load_profile", "names", "parse_value",
-    "profiles", "read", "resolve", "settings",
+    "profiles", "read", "resolve", "settings", "strays",
 ]  # fmt: skip

@@ -1,10 +1,11 @@
-"""Chapters and their parameters: what exists, at which profile, and whether a value is allowed.
+"""Chapters and their parameters: what one is, at which profile, and whether a value is allowed.
 
 Papermill accepts an unknown parameter with a shrug and never looks at a type, so everything is
 checked here, from the syntax tree of the `parameters` cell, before anything runs.
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,24 +18,34 @@ from intriguing import paths
 from intriguing.chapters import shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
-from intriguing.records import parameters
+from intriguing.records import limits, parameters
+from intriguing.records.values import AmbiguousError, load_yaml
 
 SCALES = ("smoke", "cpu", "gpu", "paper")  # the order in which profiles are listed
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One source notebook."""
+    """One source notebook; `foreign` if it is no chapter of this book: coursework, say."""
 
     name: str
     source: Path
     title: str
     parameters: dict[str, parameters.Parameter]
+    foreign: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The values of the parameters cell as it stands."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    @property
+    def handle(self) -> str:
+        """The name of its locks and folders; for what is foreign, one that no other file has."""
+        if not self.foreign:
+            return self.name
+        told = re.sub(r"[^A-Za-z0-9_-]+", "_", self.name)[:60]
+        return f"{told}@{hashlib.sha256(str(self.source).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -53,27 +64,6 @@ class Settings:
 
 
 # ---------------------------------------------------------------- chapters
-
-
-def names() -> list[str]:
-    """Return the chapters of the book, in order, without reading them."""
-    return sorted(path.stem for path in paths.notebooks_dir().glob("*.ipynb"))
-
-
-def find(name: str) -> Chapter:
-    """Return the chapter called `name`: its full name, its number alone, or its path.
-
-    Raises
-    ------
-    UserError : no chapter, or more than one, answers to that name.
-    """
-    wanted, known = Path(name).name.removesuffix(".ipynb"), names()
-    matches = [wanted] if wanted in known else []
-    if not matches and wanted.isdigit():
-        matches = [chapter for chapter in known if chapter.startswith(f"{int(wanted):02d}-")]
-    if len(matches) != 1:
-        raise UserError(f"no chapter is called {name!r}: {nearest(wanted, known)}")
-    return read(paths.notebooks_dir() / f"{matches[0]}.ipynb")
 
 
 def read(source: Path) -> Chapter:
@@ -96,18 +86,6 @@ def read(source: Path) -> Chapter:
 # ---------------------------------------------------------------- profiles
 
 
-class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the one in C is ten times faster
-    """A YAML reader that refuses a key given twice, which plain YAML lets pass in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def profiles() -> list[str]:
     """Return the profiles that have a parameter file, smallest scale first."""
     found = {path.stem for path in paths.profiles_dir().glob("*.yml")}
@@ -125,10 +103,14 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"no profile is called {profile!r}: {nearest(profile, profiles())}")
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
+    except AmbiguousError as error:
+        raise UserError(f"profiles/{path.name}, line {error.line}: {error}") from error
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profiles/{path.name} cannot be read as UTF-8 text: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"profiles/{path.name} must map chapter names to parameters")
     for chapter, values in content.items():
@@ -143,23 +125,30 @@ def resolve(
 ) -> Settings:
     """Return the checked settings of one run: defaults, then the profile, then the overrides.
 
+    Coursework gets what the profile says about a chapter of its name, as far as it has such
+    parameters; where the profile says nothing, its own values hold.
+
     Parameters
     ----------
     scales : what `load_profile` returned, for whoever resolves many chapters; None: it is called.
 
     Raises
     ------
-    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type.
+    UserError : unknown profile, chapter missing in it, unknown name, or a value of a wrong type or
+        outside its range (`records.limits`).
     """
     scales = load_profile(profile) if scales is None else scales
-    if chapter.name not in scales:
+    ours = scales.get(chapter.name)
+    if chapter.foreign:
+        ours = {name: value for name, value in (ours or {}).items() if name in chapter.parameters}
+    if ours is None:
         raise UserError(
             f"profile {profile} says nothing about {chapter.name}: add it to "
             f"notebooks/profiles/{profile}.yml ({nearest(chapter.name, scales)})"
         )
     overrides = dict(overrides or {})
     given = {}
-    for origin, values in ((f" (notebooks/profiles/{profile}.yml)", scales[chapter.name]),
+    for origin, values in ((f" (notebooks/profiles/{profile}.yml)", ours),
                            ("", overrides)):
         for name, value in values.items():
             if name == "profile":
@@ -167,18 +156,9 @@ def resolve(
             given[name] = check(chapter, name, value, origin)
     overrides = {name: given[name] for name in overrides}
     injected = {"profile": profile, **given}
-    return Settings(chapter, profile, {**chapter.defaults, **injected}, injected, overrides)
-
-
-def settings(profile: str) -> tuple[Settings, ...]:
-    """Return the settings of every chapter of the book at a profile.
-
-    Raises
-    ------
-    UserError : as `resolve`, before anything of the chapters is looked at for an unknown profile.
-    """
-    scales = load_profile(profile)
-    return tuple(resolve(find(name), profile, scales=scales) for name in names())
+    values = {**chapter.defaults, **injected}
+    limits.check(chapter.name, values)
+    return Settings(chapter, profile, values, injected, overrides)
 
 
 # ---------------------------------------------------------------- values
@@ -207,4 +187,7 @@ def check(chapter: Chapter, name: str, value: Any, origin: str = "") -> Any:
 def parse_value(chapter: Chapter, name: str, text: str) -> Any:
     """Return the value that the text of `-p NAME TEXT` stands for, checked (`Parameter.read`)."""
     parameter = chapter.parameters.get(name)
-    return check(chapter, name, text if parameter is None else parameter.read(text))
+    try:
+        return check(chapter, name, text if parameter is None else parameter.read(text))
+    except AmbiguousError as error:
+        raise UserError(f"{name} of {chapter.name}: {error}") from error

@@ -42,7 +42,7 @@ def declared(settings: Settings, *, resolved: bool = True) -> tuple["Spec", ...]
     for cell in cells:
         try:
             exec(compile(source_of(cell), f"{name}, cell tagged {TAG}", "exec"), after)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the whole command, with 0
             raise UserError(
                 f"a cell tagged {TAG!r} of {name} raised {type(error).__name__}: {error}; it may "
                 "use the chapter's parameters, zoo and other such cells, and nothing else"

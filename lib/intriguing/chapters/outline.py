@@ -56,7 +56,8 @@ def outline(settings: Settings) -> tuple[Network, ...]:
     found = _read(file, decides)
     if found is None:
         found, watched = _found_out(settings)
-        usual = not settings.overrides  # others come once, and would take the place of these
+        # others come once, and would take the place of these
+        usual = not settings.overrides and not settings.chapter.foreign
         if usual and watched is not None and _library()[1] < _BEGAN - _MARGIN:
             notes.write(file, {"decides": decides, "data": watched,
                                "networks": [asdict(one) for one in found]})

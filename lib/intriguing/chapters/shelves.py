@@ -1,4 +1,4 @@
-"""Where chapters stand, how they are read, and how a page and its results get there together.
+"""Where chapters stand, and how their notebooks are read and written (`placing` moves results).
 
 nbformat takes a second or two to import, so only what needs it does.
 """
@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,12 @@ def built(profile: str) -> Shelf:
     """Return the shelf of what was run at `profile`."""
     book = paths.build_dir(profile) / "book"
     return Shelf(book / "chapters", book / "results")
+
+
+def coursework(profile: str, handle: str) -> Shelf:
+    """Return the shelf of one foreign notebook (`Chapter.handle`) that was run at `profile`."""
+    own = paths.build_dir(profile) / "coursework" / handle
+    return Shelf(own / "chapters", own / "results")
 
 
 def published() -> Shelf:
@@ -83,54 +88,20 @@ def prepare(source: "NotebookNode") -> "NotebookNode":
     return source
 
 
-def place(page: "NotebookNode", results: Path, shelf: Shelf, name: str) -> None:
-    """Put page and results on the shelf, or neither.
-
-    All that may fail for lack of room comes first, under temporary names; then three renames, the
-    page last, because it is what says that the chapter was run.
-    """
-    from filelock import FileLock
-
-    shelf.pages.mkdir(parents=True, exist_ok=True)
-    shelf.results.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(4)
-    target, new, old = (shelf.results / part for part in (name, f".{name}.new-{token}",
-                                                          f".{name}.old-{token}"))
-    lock = paths.made_dir() / "shelves.lock"
-    lock.parent.mkdir(exist_ok=True)
-    try:
-        shutil.copytree(results, new)  # may cross file systems; a rename may not
-        with _draft(page, shelf.page(name)) as draft, FileLock(lock):
-            if target.exists():
-                target.rename(old)
-            try:
-                if any(new.iterdir()):
-                    new.rename(target)
-                os.replace(draft, shelf.page(name))
-            except BaseException:
-                if old.exists():
-                    shutil.rmtree(target, ignore_errors=True)
-                    old.rename(target)
-                raise
-    finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def write_notebook(page: "NotebookNode", path: Path) -> None:
     """Write a notebook under a temporary name and rename it."""
-    with _draft(page, path) as draft:
-        os.replace(draft, path)
+    with draft(page, path) as written:
+        os.replace(written, path)
 
 
 @contextlib.contextmanager
-def _draft(page: "NotebookNode", path: Path) -> Iterator[Path]:
+def draft(page: "NotebookNode", path: Path) -> Iterator[Path]:
     """Yield a file beside `path` that holds the notebook; what is not moved away is removed."""
     import nbformat
 
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_text(nbformat.writes(page) + "\n", encoding="utf-8", newline="\n")
-        yield draft
+        written.write_text(nbformat.writes(page) + "\n", encoding="utf-8", newline="\n")
+        yield written
     finally:
-        draft.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)

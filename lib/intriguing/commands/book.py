@@ -1,9 +1,7 @@
-"""The commands about chapters: list, run, build, publish, check."""
+"""The commands about chapters: run, build, publish, check."""
 
 import argparse
-import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,10 +13,11 @@ from intriguing.commands.common import (
     Failed,
     check_device,
     complain,
+    refuse_unread,
     say,
-    table,
     working,
 )
+from intriguing.commands.listing import name_strays
 from intriguing.errors import UserError
 
 
@@ -33,93 +32,13 @@ def _settings(options: argparse.Namespace, parameters: Iterable[Sequence[str]] =
 
     chapters.load_profile(options.profile)
     names = chapters.names() if "all" in options.chapter else options.chapter
-    found = list({chapter.name: chapter for chapter in map(chapters.find, names)}.values())
+    if "all" in options.chapter:
+        name_strays()
+    found = list({chapter.handle: chapter for chapter in map(chapters.find, names)}.values())
     check_device(options.device)
     return [chapters.resolve(chapter, options.profile, {
         name: chapters.parse_value(chapter, name, text) for name, text in parameters})
         for chapter in found]
-
-
-def overview(options: argparse.Namespace) -> int:
-    """Print the chapters with what is published and built, or the parameters of one."""
-    from intriguing import chapters
-
-    if options.methods:
-        return _list_methods()
-    if options.chapter:
-        return _list_parameters(chapters.find(options.chapter))
-    from intriguing.book import pages
-    from intriguing.chapters import shelves
-
-    rows = []
-    for name in chapters.names():
-        shown = [_shown(pages.status(name, shelves.published()))]
-        for profile in chapters.profiles():
-            state = pages.status(name, shelves.built(profile), profile)
-            if state.page is not None:
-                shown.append(_shown(state))
-        rows.append((name, shown[0] or "no", ", ".join(shown[1:]) or "-",
-                     chapters.find(name).title))
-    table(("chapter", "published", "in _build", "title"), rows)
-    print(f"\nprofiles: {', '.join(chapters.profiles())}")
-    return RIGHT
-
-
-def _shown(state: Any) -> str:
-    """Return "cpu 2026-11-21", with the reason if it is stale; "" where there is no page."""
-    if state.page is None:
-        return ""
-    text = f"{state.made.get('profile', '?')} {str(state.made.get('started', ''))[:10]}".strip()
-    return f"{text} (stale: {state.reason()})" if state.stale else text
-
-
-def _list_methods() -> int:
-    from intriguing import chapters
-    from intriguing.chapters import networks
-    from intriguing.methods import method
-
-    used: dict[str, set[str]] = {name: set() for name in method.names()}
-    with working():
-        for one in chapters.settings("cpu"):
-            for spec in networks.with_bases(networks.declared(one, resolved=False)):
-                name = spec.options.method.__name__.rpartition(".")[2]
-                used[name].add(one.chapter.name.partition("-")[0])
-    rows = []
-    for name, numbers in used.items():
-        here = method.find(name)
-        known = dict.fromkeys(network for ours in here.OURS.values() for network in ours)
-        rows.append((name, _paper(here.cite), " ".join(sorted(numbers)) or "-", ", ".join(known)))
-    table(("method", "paper", "chapters", "networks"), rows)
-    return RIGHT
-
-
-def _paper(key: str) -> str:
-    """Return "Madry et al. 2018" for an entry of book/references.bib, "-" without one."""
-    from intriguing import paths, textfiles
-
-    text = textfiles.read(paths.book_dir() / "references.bib")
-    entry = text.partition(f"{{{key},")[2].partition("\n}")[0] if key else ""
-    fields = dict(re.findall(r"^\s*(author|year)\s*=\s*\{(.*)\}", entry, flags=re.MULTILINE))
-    if len(fields) < 2:
-        return "-"
-    first, *others = fields["author"].split(" and ")
-    return f"{first.partition(',')[0]}{' et al.' if others else ''} {fields['year']}"
-
-
-def _list_parameters(chapter: Any) -> int:
-    from intriguing import chapters
-
-    scales = {}
-    for profile in chapters.profiles():
-        with contextlib.suppress(UserError):
-            scales[profile] = chapters.resolve(chapter, profile).parameters
-    print(f"{chapter.name}: {chapter.title}\n")
-    rows = [(name, parameter.expects(), repr(parameter.default),
-             *(("" if values[name] == parameter.default else repr(values[name]))
-               for values in scales.values()), parameter.comment)
-            for name, parameter in chapter.parameters.items() if name != "profile"]
-    table(("parameter", "type", "default", *scales, "comment"), rows)
-    return RIGHT
 
 
 def run(options: argparse.Namespace) -> int:
@@ -129,10 +48,20 @@ def run(options: argparse.Namespace) -> int:
     from intriguing.chapters import shelves
     from intriguing.machine import slots
 
-    shelf = shelves.built(options.profile)
+    for one in settings:
+        if one.chapter.foreign and options.if_needed:
+            raise UserError(f"--if-needed goes with chapters of the book, and {one.chapter.source} "
+                            "is none: leave it out")
+    _mend(shelves.built(options.profile))
 
     def work(one: Any) -> str:
-        name = one.chapter.name
+        name, handle = one.chapter.name, one.chapter.handle
+        shelf = shelves.built(options.profile)
+        if one.chapter.foreign:
+            shelf = shelves.coursework(options.profile, handle)
+            say(f"{name}: {one.chapter.source}, no chapter of this book: its page and results get "
+                "a place of their own")
+            _mend(shelf)
         ran = runner.run(
             one, shelf, stream=sys.stderr, device=options.device,
             done=lambda: options.if_needed and receipts.hold(one),
@@ -141,6 +70,16 @@ def run(options: argparse.Namespace) -> int:
         return min(str(page), os.path.relpath(page), key=len) if ran else "up to date"
 
     return _each(settings, work)
+
+
+def _mend(*places: Any) -> None:
+    """Put right what killed commands left half done on shelves, and say what it was."""
+    from intriguing.chapters import placing
+
+    with working():
+        for shelf in places:
+            for line in placing.mend(shelf):
+                say(line)
 
 
 def _each(settings: list, work: Callable[[Any], str]) -> int:
@@ -168,13 +107,19 @@ def build(options: argparse.Namespace) -> int:
     from intriguing.book.build import sources
     from intriguing.book.build.workflow import RENDERED
     from intriguing.book.pages import site
+    from intriguing.chapters import shelves
 
     if options.profile:
         from intriguing import chapters
 
+        refuse_unread(options, ("jobs", "gpus", "cluster", "device"),
+                      "is for jobs, and --pages-only has none")
         chapters.load_profile(options.profile)
     else:
-        _only_with_profile(options)
+        refuse_unread(options, ("jobs", "gpus", "cluster", "device", "dry_run", "pages_only"),
+                      "goes with --profile: without it, build renders what is published and runs "
+                      "no chapter")
+        _mend(shelves.published())
         _pass_gates()
     site.require()
     with working():
@@ -189,19 +134,6 @@ def build(options: argparse.Namespace) -> int:
     else:
         print(f"open {page}")
     return RIGHT
-
-
-def _only_with_profile(options: argparse.Namespace) -> None:
-    """Refuse the options that speak of running where only published pages are rendered.
-
-    Raises
-    ------
-    UserError : one is given.
-    """
-    for name in ("jobs", "gpus", "cluster", "dry_run", "pages_only"):
-        if getattr(options, name):
-            raise UserError(f"--{name.replace('_', '-')} goes with --profile: without it, build "
-                            "renders what is published and runs nothing")
 
 
 def _pass_gates() -> None:
@@ -224,6 +156,7 @@ def _drive(options: argparse.Namespace) -> int:
     """Let the workflow make what is missing or stale at a profile, its pages last."""
     check_device(options.device, here=not options.cluster)
     from intriguing.book.build import driver, workflow
+    from intriguing.chapters import shelves
     from intriguing.errors import nearest
 
     if options.cluster and options.cluster not in driver.clusters():
@@ -234,6 +167,7 @@ def _drive(options: argparse.Namespace) -> int:
     plan = workflow.plan(options.profile)
     if options.dry_run:
         return _say_pending(plan, how)
+    _mend(shelves.published(), shelves.built(options.profile))
     _pass_gates_once(plan.folder)
     with working():
         failed = driver.drive(plan, how, sys.stderr)
@@ -245,7 +179,7 @@ def _drive(options: argparse.Namespace) -> int:
 
 
 def _say_pending(plan: Any, how: Any) -> int:
-    """Print what a build would do and what its profile costs, and run nothing."""
+    """Print what a build would do and what its profile costs; run no chapter, train no network."""
     from intriguing.book import cost
     from intriguing.book.build import driver
 
@@ -263,10 +197,18 @@ def _say_pending(plan: Any, how: Any) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Put chapters into the book."""
     settings = _settings(options)
+    if options.attest:
+        refuse_unread(options, ("force", "device"), "is for a run, and --attest runs at smoke, on "
+                      "the CPU")
     from intriguing.book.run import attest, publish
+    from intriguing.chapters import shelves
     from intriguing.machine import slots
 
+    for one in settings:
+        if one.chapter.foreign:
+            raise UserError(f"{one.chapter.source} is not published: it is no chapter of this book")
     publish.refuse(options.profile, smoke=options.force_smoke, dirty=options.dirty)
+    _mend(shelves.published(), shelves.built(options.profile))
     if options.attest:
         return _each(settings, lambda one: attest.attest(one, say))
     return _each(settings, lambda one: publish.publish(

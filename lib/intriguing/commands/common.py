@@ -1,6 +1,8 @@
 """What the commands share: exit statuses, failure, output on a terminal or in a log."""
 
 import contextlib
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,7 @@ from intriguing.errors import UserError
 
 RIGHT, FAILED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -22,8 +25,21 @@ def working() -> Iterator[None]:
     """Mark the part of a command that does the work: an error in here is no misuse."""
     try:
         yield
-    except (UserError, OSError) as error:
+    except UserError as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(tell(error)) from error
+
+
+def tell(error: OSError) -> str:
+    """Return what the system refused as a sentence: which file, why, what to do."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = f"{os.fsdecode(error.filename)}: {error.strerror.lower()}"
+    if error.errno in _UNWRITABLE:
+        return (f"{where}; the book writes below _build, so work in a copy that is yours, and name "
+                "it in INTRIGUING_ROOT")
+    return f"{where}; make room and start again" if error.errno == errno.ENOSPC else where
 
 
 def say(text: str) -> None:
@@ -46,6 +62,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
               .rstrip())
 
 
+def refuse_unread(options: Any, names: Sequence[str], why: str) -> None:
+    """Refuse options that would be left unread.
+
+    Raises
+    ------
+    UserError : one of them is given; `why` ends the sentence that begins with its name.
+    """
+    for name in names:
+        given = getattr(options, name)
+        if given is not None and given is not False:
+            raise UserError(f"--{name.replace('_', '-')} {why}")
+
+
 def check_device(name: str | None, *, here: bool = True) -> None:
     """Refuse what is no device, and a GPU that is not there, where it is to be used `here`.
 
@@ -57,7 +86,7 @@ def check_device(name: str | None, *, here: bool = True) -> None:
         return
     if not _DEVICE.fullmatch(name):
         raise UserError(f"{name!r} is not a device: use auto, cpu, mps, cuda or cuda:N")
-    if here and name.startswith("cuda"):
+    if here and name.startswith(("cuda", "mps")):
         from intriguing import runtime  # imports torch: only where a GPU is asked for
 
         try:

@@ -29,7 +29,7 @@ examples:
   intriguing list 02                          the parameters of chapter 02 at every profile
   intriguing run 02 --profile cpu             run a chapter, keep the page in _build/cpu
   intriguing run 02 -p n_images 200           ... with one parameter changed
-  intriguing build                            render what is published; executes nothing
+  intriguing build                            render what is published; executes no chapter
   intriguing build --profile smoke            run what is missing or stale, then render
   intriguing publish 02 --profile cpu         run a chapter into the book
 

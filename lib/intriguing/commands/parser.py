@@ -86,9 +86,9 @@ def _command(
 
 
 def _list(under: Any, made: dict[str, _Parser]) -> None:
-    from intriguing.commands import book
+    from intriguing.commands import listing
 
-    one = _command(under, made, "list", book.overview,
+    one = _command(under, made, "list", listing.overview,
                    more="With a chapter: its parameters, and their values at every profile.")
     one.add_argument("chapter", nargs="?", help="a chapter, to see its parameters")
     one.add_argument("--methods", action="store_true",
@@ -118,21 +118,22 @@ def _build(under: Any, made: dict[str, _Parser]) -> None:
     from intriguing.commands import book
 
     one = _command(under, made, "build", book.build, more=(
-        "Without --profile, renders what is published and executes nothing. With it, "
+        "Without --profile, renders what is published and executes no chapter. With it, "
         "first trains the networks and executes the chapters that are missing or stale "
-        "at that profile, several at a time; call it again after whatever stopped it."))
+        "at that profile, several at a time; call it again after whatever stopped it. Either way "
+        "the cells that declare a chapter's networks are executed, to know what it needs."))
     _profile(one, default=None)
     one.add_argument("-j", "--jobs", type=_positive, metavar="N",
                      help="jobs at a time (default: two a GPU, 2 on CPUs, on a cluster what its "
                           "profile says)")
     one.add_argument("--gpus", type=_positive, metavar="N",
                      help="share out this many GPUs among the jobs; with --cluster, one for each")
-    one.add_argument("--cluster", metavar="NAME",
+    one.add_argument("--cluster", metavar="NAME", type=_named,
                      help="hand the jobs to a cluster: slurm, or another of workflow/profiles")
     one.add_argument("--dry-run", action="store_true",
-                     help="say what would run, and what it costs; run nothing")
+                     help="say what would run, and what it costs, and train and run none of it")
     one.add_argument("--pages-only", action="store_true",
-                     help="render what has been run at the profile, run nothing")
+                     help="render what has been run at the profile, and run no chapter")
     _device(one)
 
 
@@ -148,7 +149,7 @@ def _publish(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("--dirty", action="store_true",
                      help="publish with uncommitted changes, or outside git")
     one.add_argument("--attest", action="store_true",
-                     help="execute nothing at the profile: show at smoke that today's library "
+                     help="run no chapter at the profile: show at smoke that today's library "
                           "gives the numbers of the one that made the page, and note it there")
     one.add_argument("--force-smoke", action="store_true",
                      help="publish a smoke run, whose numbers are not comparable")
@@ -197,15 +198,16 @@ def _zoo(under: Any, made: dict[str, _Parser]) -> None:
     one.add_argument("name", nargs="*", metavar="[METHOD] NETWORK",
                      help="a method (`intriguing list --methods`; default szegedy), then networks "
                           "such as 'FC10(1e-4)' or CNN; default all that it has settings for")
-    one.add_argument("--dataset", default="mnist-5k", help="default: %(default)s")
+    one.add_argument("--dataset", type=_named, help="default: mnist-5k")
     one.add_argument("--n", type=int, help="train on a subset of this many images")
-    one.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED",
+    one.add_argument("--seeds", type=int, nargs="+", metavar="SEED",
                      help="training seeds (default: 0)")
     one.add_argument("--decay", choices=("calibrated", "literal"),
                      help="reading of szegedy's weight decay (default: calibrated)")
-    one.add_argument("--chapter", help="the networks that a chapter declares, instead of names")
-    _profile(one, default="smoke")
-    one.add_argument("--key", help="of a chapter's networks, the one with this key")
+    one.add_argument("--chapter", type=_named,
+                     help="the networks that a chapter declares, instead of names")
+    _profile(one, default=None)
+    one.add_argument("--key", type=_named, help="of a chapter's networks, the one with this key")
     _device(one)
     _gpu_memory(one, default=TRAINING_MB)
 
@@ -228,9 +230,16 @@ def _chapters(parser: _Parser) -> None:
 
 
 def _profile(parser: _Parser, default: str | None, required: bool = False) -> None:
-    parser.add_argument("--profile", default=default, required=required,
+    parser.add_argument("--profile", default=default, required=required, type=_named,
                         help="scale of the run: smoke, cpu, gpu, paper"
                              + (f" (default: {default})" if default else ""))
+
+
+def _named(text: str) -> str:
+    """Read a name from the command line: an empty one, of an unset variable say, is none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name was expected, not an empty text")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -5,7 +5,16 @@ import functools
 import os
 from collections.abc import Iterable
 
-from intriguing.commands.common import FAILED, RIGHT, check_device, complain, say, table, working
+from intriguing.commands.common import (
+    FAILED,
+    RIGHT,
+    check_device,
+    complain,
+    refuse_unread,
+    say,
+    table,
+    working,
+)
 from intriguing.errors import UserError, nearest
 
 
@@ -86,12 +95,15 @@ def _of_chapter(options: argparse.Namespace) -> list:
 
     if options.name:
         raise UserError("name networks or a chapter, not both")
-    settings = chapters.resolve(chapters.find(options.chapter), options.profile)
+    refuse_unread(options, ("dataset", "n", "seeds", "decay"), "goes with names of networks: those "
+                  "of a chapter are as its parameters have them")
+    profile = options.profile or "smoke"
+    settings = chapters.resolve(chapters.find(options.chapter), profile)
     specs = networks.with_bases(networks.declared(settings))
     chosen = [spec for spec in specs if not options.key or spec.key.startswith(options.key)]
     if specs and not chosen:
         raise UserError(f"{settings.chapter.name} declares no network whose key begins with "
-                        f"{options.key[:12]!r} at {options.profile}; if its notebook changed since "
+                        f"{options.key[:12]!r} at {profile}; if its notebook changed since "
                         "the workflow was planned, build again")
     return chosen
 
@@ -101,8 +113,8 @@ def _by_name(options: argparse.Namespace) -> list:
     from intriguing import data, specs, zoo
     from intriguing.methods import method
 
-    if options.key:
-        raise UserError("--key goes with --chapter")
+    refuse_unread(options, ("key", "profile"), "goes with --chapter")
+    dataset, seeds = options.dataset or "mnist-5k", options.seeds or [0]
     known, names = method.names(), list(options.name)
     chosen = names.pop(0) if names and names[0] in known else "szegedy"
     how = {"decay": options.decay} if options.decay else {}
@@ -110,14 +122,14 @@ def _by_name(options: argparse.Namespace) -> list:
         make, here = zoo.szegedy, method.find(chosen).NETWORKS
     else:
         make = functools.partial(zoo.spec, chosen)
-        here = method.find(chosen).OURS.get(specs.images(options.dataset), {})
+        here = method.find(chosen).OURS.get(specs.images(dataset), {})
     for name in names:
         if name not in here:
             raise UserError(f"no network is called {name!r}: {nearest(name, [*here, *known])}")
-    _known_data([options.dataset], data.sources(), paths_allowed=True)
+    _known_data([dataset], data.sources(), paths_allowed=True)
     try:
-        return [make(name, options.dataset, seed=seed, n=options.n, **how)
-                for seed in options.seeds for name in names or here]
+        return [make(name, dataset, seed=seed, n=options.n, **how)
+                for seed in seeds for name in names or here]
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -3,17 +3,20 @@
 Archives are read member by member in memory and never unpacked, so a hostile member name has
 nothing to overwrite; names that try (`..`, absolute) are refused all the same, because an archive
 that has them is not what its owner thinks it is.  One folder around everything is allowed, which
-is how most programs pack a folder.
+is how most programs pack a folder.  A class is its name, in whichever of Unicode's forms the system
+that packed it writes accents.
 """
 
 import lzma
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from intriguing import vision
+from intriguing.data import bounds
 from intriguing.data.arrays import Decoded
 from intriguing.data.images import Stack
 from intriguing.errors import UserError, nearest
@@ -23,7 +26,7 @@ TAR_ENDINGS = (".tgz", ".txz", ".tbz2")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 
-Member = tuple[str, bool, Callable[[], bytes]]  # name, is a folder, read its content
+Member = tuple[str, bool, int, Callable[[], bytes]]  # name, is a folder, bytes, read its content
 
 
 def is_archive(path: Path) -> bool:
@@ -46,16 +49,22 @@ def read_archive(path: Path, split: str, size: int | None = None) -> Decoded:
     ------
     ValueError : no such split.
     UserError : truncated, an unreadable image, unequal sizes, a class without images, a member
-        name that leaves the archive; names the member.
+        name that leaves the archive, or more of anything than `bounds` allows; names the member.
     """
     members = _zip_members if path.name.lower().endswith(".zip") else _tar_members
     stack = Stack(f"{path.name}", size)
     tree = _Tree(path.name)
     try:
-        for name, is_folder, read in members(path):
+        for number, (name, is_folder, size_in_bytes, read) in enumerate(members(path)):
+            if number >= bounds.MEMBERS:
+                raise UserError(f"{path.name} has more than the {bounds.MEMBERS:,} members that are "
+                                "read of an archive: split it.")
             place = tree.place(name, is_folder)
             if place is not None and place[0] == split:
+                bounds.check_member(size_in_bytes, f"{path.name}: {name}")
                 stack.add(place[1], name, read())
+    except _LongHeaderError as error:
+        raise UserError(f"{path}: {error}") from error
     except DAMAGE as error:
         raise UserError(
             f"{path} is truncated or damaged ({type(error).__name__}: {error}): get it again."
@@ -72,10 +81,15 @@ def read_folder(path: Path, split: str, size: int | None = None) -> Decoded:
         raise ValueError(f"{path} has no split {split!r}: {nearest(split, splits)}")
     classes, listing = vision.image_folder(path / split)
     for other in splits:
-        _same_classes(path.name, split, set(classes), other, set(_folders(path / other)))
+        there = set(map(same_name, _folders(path / other)))
+        _same_classes(path.name, split, set(classes), other, there)
     stack = Stack(path.name, size)
     for file, label in listing:
-        stack.add(classes[label], file.relative_to(path).as_posix(), file.read_bytes())
+        member = file.relative_to(path).as_posix()
+        if not file.is_file():  # reading a pipe would wait for ever
+            raise UserError(f"{path.name}: {member} is no file: remove it.")
+        bounds.check_member(file.stat().st_size, f"{path.name}: {member}")
+        stack.add(classes[label], member, file.read_bytes())
     return stack.finish(classes)
 
 
@@ -117,6 +131,7 @@ class _Tree:
                 f"{self.where}: {name} and {self.outer[1]} lie at different depths or in different "
                 f"folders: every image must lie in {LAYOUT}."
             )
+        label = same_name(label)
         self.found.setdefault(split, set()).add(label)
         return split, label
 
@@ -139,10 +154,16 @@ class _Tree:
         depth = len(self.outer[0]) if self.outer else 0
         for parts in self.folders:  # folders that are stored but hold nothing
             if len(parts) == depth + 2 and parts[depth] in self.found:
-                _same_classes(self.where, parts[depth], self.found[parts[depth]], "", {parts[-1]})
+                _same_classes(self.where, parts[depth], self.found[parts[depth]], "",
+                              {same_name(parts[-1])})
         for other, labels in self.found.items():
             _same_classes(self.where, split, self.found[split], other, labels)
         return tuple(sorted(self.found[split]))
+
+
+def same_name(name: str) -> str:
+    """Return a name in one form: macOS writes an accent as a character of its own, others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _same_classes(where: str, split: str, here: set[str], other: str, there: set[str]) -> None:
@@ -160,7 +181,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         for info in archive.infolist():
             if info.flag_bits & 1:
                 raise UserError(f"{path.name}: {info.filename} is encrypted: pack it in the clear.")
-            yield info.filename, info.is_dir(), lambda info=info: archive.read(info)
+            yield info.filename, info.is_dir(), info.file_size, lambda info=info: archive.read(info)
 
 
 class _StrictInfo(tarfile.TarInfo):
@@ -175,12 +196,46 @@ class _StrictInfo(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"no end mark, {error}") from error
 
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        """Read a header; refuse one that goes before a member's own and claims to be long.
+
+        A long name, and what pax says of a member, are read whole before any member is seen.
+        """
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _AHEAD and not 0 <= info.size <= bounds.HEADER_BYTES:
+            raise _LongHeaderError(
+                f"a header claims {bounds.shown(info.size)}, and at most "
+                f"{bounds.shown(bounds.HEADER_BYTES)} are read: it is damaged, get it again."
+            )
+        return info
+
+
+_AHEAD = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
+
+
+class _LongHeaderError(Exception):
+    """A tar file's header asks for more memory than a header needs."""
+
 
 def _tar_members(path: Path) -> Iterator[Member]:
     with tarfile.open(path, tarinfo=_StrictInfo) as archive:
-        for info in archive:
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # it would keep them all
             if not (info.isfile() or info.isdir()):
                 raise UserError(f"{path.name}: {info.name} is a link or device: store plain files.")
-            yield info.name, info.isdir(), lambda info=info: archive.extractfile(info).read()
-        while archive.fileobj.read(1 << 20):  # to the end, where gzip and xz keep their checksum
-            pass
+            # all of them: to pass over a member of a compressed archive is to unpack it
+            bounds.check_member(info.size, f"{path.name}: {info.name}")
+            yield info.name, info.isdir(), info.size, lambda info=info: archive.extractfile(
+                info).read()
+        behind = 0
+        while some := archive.fileobj.read(1 << 20):  # to the end, where gzip and xz keep their sum
+            behind += len(some)
+            if behind > bounds.PADDING_BYTES:
+                raise UserError(
+                    f"{path.name} goes on for more than {bounds.shown(bounds.PADDING_BYTES)} behind "
+                    "its end mark: pack it again."
+                )

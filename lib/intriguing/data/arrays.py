@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from intriguing.data import bounds
 from intriguing.errors import UserError, nearest
+
+_NPY_HEADER = 10_000  # bytes, where numpy stops too
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,11 +77,13 @@ def read_npz(path: Path, split: str, classes: tuple[str, ...] = ()) -> Decoded:
     Raises
     ------
     ValueError : no such split.
-    UserError : damaged file, or arrays of another shape or type.
+    UserError : damaged file, arrays of another shape or type, or larger than half the memory.
     """
     with _readable(path), np.load(path, allow_pickle=False) as archive:
         keys = set(archive.files)
         wanted = {f"x_{split}", f"y_{split}", "classes"} & keys
+        claimed = sum(_claimed_bytes(archive.zip, key) for key in wanted)
+        bounds.check_split(claimed, str(path))
         arrays = {key: archive[key] for key in wanted}
     splits = sorted(key[2:] for key in keys if key.startswith("x_"))
     if splits and split not in splits:
@@ -89,6 +95,33 @@ def read_npz(path: Path, split: str, classes: tuple[str, ...] = ()) -> Decoded:
         classes = tuple(str(name) for name in arrays["classes"].ravel())
     where = f"{path.name}, split {split!r},"
     return _from_keras(arrays[f"x_{split}"], arrays[f"y_{split}"], classes, where)
+
+
+def _claimed_bytes(archive: zipfile.ZipFile, key: str) -> int:
+    """Return the bytes that an array of an `.npz` would take, from its header alone.
+
+    Raises
+    ------
+    ValueError : no array, a header of another form, or more than the file holds.
+    """
+    name = key if key in archive.namelist() else f"{key}.npy"
+    with archive.open(name) as stream:
+        start = stream.read(12)
+    version, length = start[6:8], int.from_bytes(start[8:10 if start[6:7] == b"\x01" else 12],
+                                                 "little")
+    readers = {b"\x01\x00": np.lib.format.read_array_header_1_0,
+               b"\x02\x00": np.lib.format.read_array_header_2_0}
+    if not start.startswith(np.lib.format.MAGIC_PREFIX) or version not in readers:
+        raise ValueError(f"{name} is no array of numbers")
+    if length > _NPY_HEADER:
+        raise ValueError(f"the header of {name} has {length} bytes, at most {_NPY_HEADER} are read")
+    with archive.open(name) as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = readers[version](stream)
+    claimed, held = math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size
+    if not dtype.hasobject and not 0 <= claimed <= held:  # reading refuses objects in its own words
+        raise ValueError(f"{name} claims {bounds.shown(claimed)} and holds {bounds.shown(held)}")
+    return claimed
 
 
 @contextlib.contextmanager
@@ -120,6 +153,12 @@ def _from_keras(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...], where: s
         raise UserError(
             f"{where} has labels of type {y.dtype} and shape {y.shape} for {len(x)} images: "
             "expected one whole number for each image."
+        )
+    highest = int(y.max(initial=0))  # before int64, in which 2**63 is negative
+    if highest >= (most := len(classes) or bounds.CLASSES):
+        raise UserError(
+            f"{where} has the label {highest}: labels count classes from 0, and " + (
+                f"there are {most} names." if classes else f"at most {most:,} classes are read.")
         )
     y = y.astype(np.int64)
     classes = classes or tuple(str(label) for label in range(int(y.max(initial=-1)) + 1))

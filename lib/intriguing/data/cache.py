@@ -21,7 +21,7 @@ from intriguing import paths
 from intriguing.data.arrays import Decoded
 from intriguing.errors import UserError
 
-RECIPE = 1  # raise it when decoding changes: older cache files are then no longer found
+RECIPE = 2  # raise it when decoding changes: older cache files are then no longer found
 
 
 def cached(identity: dict[str, object], label: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -140,9 +140,17 @@ def _remembered(memory: Path) -> dict[str, dict]:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Return a `listing_sha256` of all files and folders below a folder, links followed."""
+    """Return a `listing_sha256` of all files and folders below a folder, links followed.
+
+    Raises
+    ------
+    UserError : a link to a folder that it lies in, which has no end.
+    """
     found = []
     for inner, folders, files in os.walk(folder, followlinks=True):
+        for name in filter(os.path.islink, (os.path.join(inner, each) for each in folders)):
+            if any(os.path.samefile(name, above) for above in (Path(inner), *Path(inner).parents)):
+                raise UserError(f"{name} is a link to a folder that it lies in: remove it.")
         found += [Path(inner, name) for name in (*folders, *files)]
     return listing_sha256(found, folder)
 

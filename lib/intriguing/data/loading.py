@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from intriguing import paths, vision
-from intriguing.data import archives, arrays, cache, catalog
+from intriguing.data import archives, arrays, bounds, cache, catalog
 from intriguing.data.arrays import Decoded
 from intriguing.errors import UserError, nearest
 
@@ -189,11 +189,16 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _check_numbers(n: int | None, seed: int, size: int | None) -> None:
-    for what, value, least in (("n", n, 1), ("seed", seed, 0), ("size", size, 1)):
+    most = 2**32 - 1
+    for what, value, least, most in (
+        ("n", n, 1, most), ("seed", seed, 0, most), ("size", size, 1, bounds.SIDE)
+    ):
         if value is None and what != "seed":
             continue
-        if not _is_whole(value) or not least <= value < 2**32:
+        if not _is_whole(value) or value < least:
             raise ValueError(f"{what} must be a whole number of at least {least}, not {value!r}.")
+        if value > most:
+            raise ValueError(f"{what} must be at most {most}, not {value!r}.")
 
 
 def _is_whole(value: object) -> bool:
@@ -219,13 +224,18 @@ def _known(source: catalog.Source, split: str, size: int | None) -> Decoded:
     else:
         digest = catalog.check_file(source, place.path)
         decoded = _container(place.path, split, size, digest, source.name)
-    _hold_against(source, split, decoded, place.path)
+    _hold_against(source, split, decoded, place.path, source.shape if size is None else ())
     return decoded
 
 
-def _hold_against(source: catalog.Source, split: str, decoded: Decoded, path: Path) -> None:
-    found = {"images": len(decoded.y), "classes": len(decoded.classes)}
-    for what, expected in (("images", source.splits[split]), ("classes", source.classes)):
+def _hold_against(
+    source: catalog.Source, split: str, decoded: Decoded, path: Path, shape: tuple[int, ...]
+) -> None:
+    found = {"images": len(decoded.y), "classes": len(decoded.classes),
+             "channels, rows and columns": decoded.x.shape[1:]}
+    table = {"images": source.splits[split], "classes": source.classes,
+             "channels, rows and columns": shape or decoded.x.shape[1:]}
+    for what, expected in table.items():
         if found[what] != expected:
             raise UserError(
                 f"{source.name!r} ({split}) in {path} has {found[what]} {what} where "
@@ -246,6 +256,8 @@ def _own(path: Path, split: str, size: int | None) -> Decoded:
         raise UserError(f"there is no file or folder {path}: check the path, or start it with /.")
     if path.is_dir():
         return _container(path, split, size, cache.folder_sha256(path), path.name)
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise UserError(f"{path} is neither a file nor a folder: {CONTAINERS}.")
     return _container(path, split, size, cache.file_sha256(path), path.name)
 
 
@@ -280,9 +292,10 @@ def _kept_labels(
     kept = []
     for wanted in classes:
         if isinstance(wanted, str):
-            if wanted not in names:
+            same, all_same = archives.same_name(wanted), list(map(archives.same_name, names))
+            if same not in all_same:
                 raise ValueError(f"{shown} has no class {wanted!r}: {nearest(wanted, names)}")
-            kept.append(names.index(wanted))
+            kept.append(all_same.index(same))
         elif _is_whole(wanted) and 0 <= wanted < len(names):
             kept.append(int(wanted))
         else:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from intriguing import batches
+from intriguing import attacks, batches
+from intriguing.attacks.common import answer
 from intriguing.interactions.games import Grid, cells
+from intriguing.tensors import check_labels
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class AblationGame:
 
         The code of Zhang et al. 2021 divides interactions by it.
         """
-        logits = batches.apply(self.part, self.h, batch=self.batch)
+        logits = batches.apply(
+            lambda h: attacks.logits_of(self.part, h), self.h, batch=self.batch
+        )
         own = logits.gather(1, self.y[:, None]).squeeze(1)
         return (own - (logits.sum(1) - own) / (logits.shape[1] - 1)).abs()
 
@@ -73,7 +77,8 @@ class AblationGame:
         """Return the values (N, M) by one pass."""
         kept = masks.to(h.device).to(h.dtype).index_select(1, self.owner)  # (M, units)
         present = h[:, None] * kept.unflatten(1, h.shape[1:])  # (N, M, ...)
-        logits = self.part(present.flatten(0, 1)).unflatten(0, (len(h), len(masks)))
+        logits = answer(self.part, present.flatten(0, 1))
+        logits = logits.unflatten(0, (len(h), len(masks)))  # (N, M, K)
         return logits.gather(2, y[:, None, None].expand(-1, len(masks), 1)).squeeze(2)
 
 
@@ -92,7 +97,7 @@ def layer_game(
     errors are those of `ablation_game`.
     """
     with torch.no_grad():
-        h = model.hidden(x)[level - 1]
+        h = model.hidden(x.clone())[level - 1]
     return ablation_game(model.above(level), h, y, groups=groups, batch=batch)
 
 
@@ -121,14 +126,18 @@ def ablation_game(
     Raises
     ------
     ValueError : grid and groups both, a grid that does not fit, more groups than there are channels
-        or units, a network in train mode, units that are not finite, rows that do not match.
+        or units, a network in train mode, units that are not finite, labels that are not (N,)
+        classes of the network, an answer that is no logits (`attacks.logits_of`).
     """
     if any(module.training for module in part.modules()):
         raise ValueError("the network is in train mode: call .eval() before asking it")
-    if h.ndim < 2 or len(h) != len(y) or not len(h):
-        raise ValueError(f"h is (N, ...) and y (N,), not {tuple(h.shape)} and {tuple(y.shape)}")
+    if h.ndim < 2 or not len(h):
+        raise ValueError(f"h is (N, ...) and not empty, not {tuple(h.shape)}")
     if not h.isfinite().all():
         raise ValueError("h holds values that are NaN or infinite")
+    with torch.no_grad():
+        classes = attacks.logits_of(part, h[:1]).shape[1]
+    check_labels(y, h, classes=classes)
     if grid is not None and groups is not None:
         raise ValueError("the players are cells of a grid or groups of units, not both")
     shape = h.shape[1:]

@@ -20,11 +20,13 @@ MOST_PLAYERS = 20  # of what enumerates: a million coalitions
 def ask(value: Game, masks: Tensor) -> Tensor:
     """Return the values (..., M) of coalitions (M, n) in float64.
 
+    The game gets a copy of the masks and its answer is copied: both are its own to write into.
+
     Raises
     ------
     ValueError : an answer that is not a tensor of M values in its last axis, or not finite.
     """
-    values = value(masks)
+    values = value(masks.clone())
     if not isinstance(values, Tensor) or values.ndim == 0 or values.shape[-1] != len(masks):
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(
@@ -33,7 +35,7 @@ def ask(value: Game, masks: Tensor) -> Tensor:
         )
     if not values.isfinite().all():
         raise ValueError("value(masks) returned NaN or infinite values")
-    return values.double()
+    return values.to(torch.float64, copy=True)
 
 
 def check_players(n: int, *, least: int = 2, enumerated: bool = False) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import attacks, batches
+from intriguing.attacks.common import answer
 from intriguing.attacks.losses import best_other, without
 
 TARGET_MODES = ("fixed", "max")
@@ -90,7 +91,7 @@ class PerturbationGame:
 
     def _values(self, masks: Tensor) -> Tensor:
         """Return the values (N, M) by one pass of the model."""
-        logits = self.model(self.masked(masks).flatten(0, 1))
+        logits = answer(self.model, self.masked(masks).flatten(0, 1))
         logits = logits.unflatten(0, (len(self), len(masks)))  # (N, M, K)
         at = self.y[:, None, None].expand(-1, len(masks), 1)  # (N, M, 1)
         own = logits.gather(2, at).squeeze(2)
@@ -162,5 +163,5 @@ def cells(masks: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor
 @torch.no_grad()
 def runner_up(model: nn.Module, x: Tensor, y: Tensor, batch: int | batches.Batch) -> Tensor:
     """Return the class (N,) with the largest logit, the label apart."""
-    logits = batches.apply(model, x, batch=batch)
+    logits = batches.apply(lambda part: attacks.logits_of(model, part), x, batch=batch)
     return without(logits, y).argmax(1)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from intriguing import runtime
-from intriguing.attacks.losses import best_other
+from intriguing.attacks.common import answer
+from intriguing.attacks.losses import best_other, cross_entropy
 from intriguing.interactions.coalitions import ask
 from intriguing.interactions.games import Grid, PerturbationGame, perturbation_game
 from intriguing.interactions.mean import mean_quadrature
@@ -71,8 +72,10 @@ def _all(game: PerturbationGame, masks: Tensor) -> Tensor:
 
 def _pass(game: PerturbationGame, masks: Tensor) -> Tensor:
     """Return the values of a few coalitions of a few images by one pass: (3, N, M)."""
-    logits = game.model(game.masked(masks).flatten(0, 1)).unflatten(0, (len(game), len(masks)))
+    logits = answer(game.model, game.masked(masks).flatten(0, 1))
+    logits = logits.unflatten(0, (len(game), len(masks)))  # (N, M, K)
     at, other = (c[:, None, None].expand(-1, len(masks), 1) for c in (game.y, game.other))
     own = logits.gather(2, at).squeeze(2)  # (N, M)
-    most = best_other(logits, at.squeeze(2))
-    return torch.stack([most, logits.gather(2, other).squeeze(2), logits.logsumexp(2)]) - own
+    most = best_other(logits, at.squeeze(2)) - own
+    loss = cross_entropy(logits, at.squeeze(2))
+    return torch.stack([most, logits.gather(2, other).squeeze(2) - own, loss])

@@ -126,7 +126,7 @@ def stem(model: nn.Module) -> nn.Conv2d:
     raise ValueError(f"stem_decay is for a network with convolutions, not {type(model).__name__}")
 
 
-GREY = {"epochs": 8, "batch": 64, "lr": 3e-3, "warmup": 0.2, "channels_last": True}
+GREY = {"epochs": 10, "batch": 64, "lr": 3e-3, "warmup": 0.2, "channels_last": True}
 FEW = {"epochs": 3}
 
 

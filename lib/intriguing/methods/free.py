@@ -31,6 +31,7 @@ from intriguing.training.loop import Outcome
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
+from intriguing.training.threat import under_attack
 
 cite = "shafahi2019adversarial"
 version = 1
@@ -97,7 +98,7 @@ class Free:
     def __init__(self, eps: float, smoothing: float = 0.0) -> None:
         if not eps > 0:
             raise ValueError(f"adversarial training needs eps > 0, got {eps}")
-        self.eps, self.norm = eps, "linf"
+        self.eps = eps
         self.plain = objectives.cross_entropy(smoothing=smoothing)
         self.delta: Tensor | None = None  # (batch, C, H, W)
         self.used: Tensor | None = None  # its rows that the last backward pass went through
@@ -121,6 +122,10 @@ class Free:
         self.delta[: len(moved)] = moved.clamp_(-self.eps, self.eps)
         self.used = None
 
+    def robust(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return what attacks of this radius leave, see `training.threat.under_attack`."""
+        return under_attack(model, x, y, norm="linf", eps=self.eps)
+
     def before_round(self, model: nn.Module, outcome: Outcome) -> None:
         """Nothing to prepare."""
 
@@ -135,5 +140,5 @@ class Free:
 
 
 OURS = fgsm.everywhere(
-    lambda kind, fit: Options(replace(fit, epochs=max(1, fit.epochs // 3)), fgsm.EPS[kind])
+    lambda kind, fit: Options(replace(fit, epochs=4 if kind == "grey" else 5), fgsm.EPS[kind])
 )

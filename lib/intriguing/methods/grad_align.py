@@ -16,7 +16,7 @@ held-out training images: `tuning/grad_align.csv`, run again by `tuning/run.py`.
 colour images are not measured: no GPU was at hand.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from intriguing.attacks.losses import cross_entropy
 from intriguing.methods import fgsm, madry
 from intriguing.specs import Paper
 from intriguing.training.fit import Fit
-from intriguing.training.objectives import Objective
+from intriguing.training.objectives import Objective, cosines
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
@@ -123,19 +123,10 @@ def alignment(model: nn.Module, here: Tensor, at: Tensor, y: Tensor) -> Tensor:
     return (cosine * both).sum() / both.sum().clamp_min(1) + (~both.any()).to(cosine.dtype)
 
 
-def cosines(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosines (N,) of rows (N, ...), and where neither row is zero, (N,) bool.
-
-    Each row is first divided by its largest number: squares of small gradients are zero in float32.
-    """
-    units, largest = [], []
-    for rows in (first.flatten(1), second.flatten(1)):
-        peak = rows.detach().abs().amax(1, keepdim=True)
-        even = rows / peak.clamp_min(torch.finfo(rows.dtype).tiny)
-        length = even.square().sum(1, keepdim=True).clamp_min(0.5).sqrt()  # 1 at least, or zero
-        units.append(even / length)
-        largest.append(peak[:, 0] > 0)
-    return (units[0] * units[1]).sum(1), largest[0] & largest[1]
+def _options(kind: str, fit: Fit) -> Options:
+    if kind == "grey":
+        return Options(replace(fit, epochs=6), fgsm.EPS[kind], weight=2.0)
+    return Options(fit, fgsm.EPS[kind])
 
 
-OURS = fgsm.everywhere(lambda kind, fit: Options(fit, fgsm.EPS[kind]))
+OURS = fgsm.everywhere(_options)

@@ -33,6 +33,7 @@ from intriguing.training.objectives import Objective
 from intriguing.training.options import MethodOptions
 from intriguing.training.passes import Passes
 from intriguing.training.request import Request
+from intriguing.training.threat import under_attack
 
 cite = "madry2018towards"
 version = 1
@@ -192,6 +193,10 @@ class Adversarial(objectives.Drawing):
             return ascent.climb(
                 ball, model, rises, self.start(ball, x), share * self.step, self.steps
             )
+
+    def robust(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return what attacks of the whole radius leave, see `training.threat.under_attack`."""
+        return under_attack(model, x, y, norm=self.norm, eps=self.eps)
 
     def ball(self, x: Tensor, eps: float) -> Ball:
         """Return where the images may lie."""

@@ -8,7 +8,8 @@ A method is a file of this folder.  It has
 - `PAPER`, the paper's setting, or None where it is not available to us;
 - `OURS`, {"grey" or "colour": {network: `specs.Setting`}};
 - `objective(request, options)`, the function (model, x, y) -> loss that minibatches lower.  One
-  that has `before_round`, `state_dict` and `load_state_dict` is its own companion (`loop`);
+  that has `before_round`, `state_dict` and `load_state_dict` is its own companion (`loop`), and one
+  that has `robust` says what its networks are to withstand (`training.watch`);
 - `label(options)`, its part of a network's name for people;
 - `passes(options)`, what it computes (`training.passes`).
 
@@ -116,10 +117,26 @@ def train(
     resume, save, log : see `training.loop.drive`.
     """
     method, model = spec.options.method, initial(spec).to(x.device)
-    request = Request(model, spec.seed, x, y, parents or {}, resume, save, log)
+    x, y, held = split(spec, x, y)
+    request = Request(model, spec.seed, x, y, parents or {}, resume, save, log, held)
     if hasattr(method, "train"):
         return model, method.train(request, spec.options)
     return model, spec.options.fit.run(request, method.objective(request, spec.options))
+
+
+def split(spec: Spec, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+    """Return the images and labels that a spec trains on, and those it holds out, if any.
+
+    Raises
+    ------
+    ValueError : see `Fit.split`; or accuracy is to be watched and the network has none.
+    """
+    fit = getattr(spec.options, "fit", None)
+    if fit is None:
+        return x, y, None
+    if fit.measures and not classifies(spec):
+        raise ValueError(f"{spec.label} does not classify: there is no accuracy to watch")
+    return fit.split(x, y)
 
 
 def classifies(spec: Spec) -> bool:

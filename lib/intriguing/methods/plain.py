@@ -105,6 +105,7 @@ OURS = {
         "DenseNet": _grey("densenet16-mnist", epochs=3),
         "MobileNet": _grey("mobilenet-mnist", epochs=4),
         "ConvMixer": _grey("convmixer-mnist", epochs=4),
+        "ReLU MLP": Setting("relu-mnist", Options(Fit(4, 128, 1e-3))),
         "CNN by heart": Setting("cnn-mnist", Options(HEART["grey"]), HEART_FEW),
     },
     "colour": {

@@ -117,7 +117,7 @@ class Trades(madry.Adversarial):
 
 def _options(kind: str, fit: Fit) -> Options:
     if kind == "grey":
-        return Options(replace(fit, epochs=4), fgsm.EPS[kind], step=0.025, steps=7)
+        return Options(replace(fit, epochs=5), fgsm.EPS[kind], step=0.025, steps=7)
     return Options(fit, fgsm.EPS[kind], step=2 / 255, steps=10)
 
 

@@ -1,4 +1,4 @@
-"""Fully connected networks with sigmoid hidden units: the FC networks of Szegedy et al. 2014."""
+"""Fully connected networks: with sigmoids those of Szegedy et al. 2014, and small ones of ReLUs."""
 
 from collections.abc import Sequence
 
@@ -78,6 +78,22 @@ class MLP(nn.Module):
         return self.layers[-1](h)
 
 
+def relu(
+    classes: int, units: Sequence[int] = (32,), generator: torch.Generator | None = None
+) -> nn.Sequential:
+    """Return linear layers with a ReLU between each two, for grey images.
+
+    Small ones have exact distances: see `robustness.exact`.
+    """
+    generator = generator or runtime.generator(0, "init")
+    sizes = (784, *units)
+    hidden = [
+        part for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for part in (dense(a, b, 2**0.5, generator), nn.ReLU())
+    ]  # fmt: skip
+    return nn.Sequential(nn.Flatten(), *hidden, dense(sizes[-1], classes, 1.0, generator))
+
+
 def _fully_connected(*units: int) -> Architecture:
     """Return the paper's network of these hidden layers, for grey images."""
 
@@ -92,4 +108,5 @@ ARCHITECTURES = {
     "fc100-100-10": _fully_connected(100, 100),
     "fc200-200-10": _fully_connected(200, 200),
     "fc123-456-10": _fully_connected(123, 456),
+    "relu-mnist": Architecture(relu, GREY, {"units": (32,)}),
 }

@@ -19,6 +19,8 @@ from intriguing.models.normalize import CIFAR10, Normalize
 class Block(nn.Module):
     """relu(x + bn(conv(relu(bn(conv(x)))))), both 3 x 3; a 1 x 1 on x where the shape changes."""
 
+    branch_end = "conv2"  # what is added to the skip connection, see `attacks.transfer.decayed`
+
     def __init__(
         self, inputs: int, outputs: int, generator: torch.Generator, stride: int = 1
     ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from intriguing import paths
 from intriguing.errors import UserError
+from intriguing.records import limits
 from intriguing.records import parameters as cell
 from intriguing.records.files import SCHEMA
 from intriguing.records.provenance import commit, modified, plain
@@ -32,8 +33,8 @@ def start(
     text in the variable; text for a parameter that takes no text is read as `intriguing run -p`
     reads it, and what was read is written back into `namespace`, so that the cells below see it.
 
-    The folder is `paths.results_dir(chapter, profile)`: the runner's, or the profile's build
-    folder when a notebook is run by hand.
+    The folder is `paths.results_dir(chapter, profile)`: the runner's, or one of its own for a
+    notebook that is run by hand.
 
     Parameters
     ----------
@@ -48,8 +49,9 @@ def start(
     Raises
     ------
     ValueError : a chapter or profile that cannot be a folder name, a parameter that is no number,
-        text, list or dict, one that the namespace lacks, or the two forms mixed.
-    UserError : short form: no source, or a value that does not fit its parameter.
+        text, list or dict, one that the namespace lacks, a seed twice, or the two forms mixed.
+    UserError : short form: no source, or a value that does not fit its parameter or lies outside
+        its range.
     """
     _check_name("chapter", chapter)
     if namespace is not None:
@@ -63,6 +65,9 @@ def start(
         raise ValueError("records.start needs the notebook's globals(), or profile=, parameters= "
                          "and seeds=")
     _check_name("profile", profile)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds {list(seeds)} has a seed twice, and intervals take seeds for "
+                         "independent")
     head = _head(chapter, profile, plain(dict(parameters)), seeds,
                  "auto" if device is None else device)
     run = Run(head, paths.results_dir(chapter, profile), time.perf_counter)
@@ -78,7 +83,7 @@ def _check_name(what: str, name: str) -> None:
 
 def _values(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     """Return the chapter's parameters as the namespace has them; text is read and written back."""
-    declared = cell.of_chapter(chapter)
+    declared = cell.of_chapter(chapter, paths.running_notebook())
     if declared is None:
         raise UserError(
             f"there is no notebooks/{chapter}.ipynb to take the names of the parameters from: use "
@@ -100,6 +105,7 @@ def _values(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]
                 f"use `intriguing run -p {name} ...`") from error
         if is_text:
             texts[name] = values[name]
+    limits.check(chapter, values)
     namespace.update(texts)
     return values
 

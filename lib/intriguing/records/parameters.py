@@ -6,21 +6,18 @@ import, since `intriguing --help` does.
 
 import ast
 import json
-import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from intriguing import paths
 from intriguing.errors import UserError
+from intriguing.records import known
+from intriguing.records.values import WORDS, from_text, literal
 
 TAG = "parameters"  # of the cell, as papermill wants it
-_NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-            ast.Div: operator.truediv}
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "tuple": tuple,
           "dict": dict, "none": type(None)}
 
@@ -52,6 +49,11 @@ class Parameter:
                 return converted
         if not self.types:
             return value
+        if isinstance(value, list | tuple) and (item_kind := _item_kind(self.default)):
+            wrong = next(item for item in value if not fit(item, item_kind, self.default[0])[0])
+            hint = ", commas between the items" if " " in str(wrong).strip() else ""
+            raise ValueError(f"takes a list of {item_kind.__name__} (default {self.default!r}"
+                             f"{hint}): {wrong!r} in it is {type(wrong).__name__}")
         raise ValueError(f"takes {self.expects()} (default {self.default!r}), not {value!r} "
                          f"({type(value).__name__})")
 
@@ -59,22 +61,33 @@ class Parameter:
         """Return what `text` from a command line stands for, not yet checked: see `take`.
 
         Text for a parameter that takes text is taken as it is (and a relative path of an existing
-        file becomes absolute, since the kernel works in another folder).
+        file becomes absolute, since the kernel works in another folder).  Where the default is a
+        known data set and the text is none, a bare name is a path, too, if there is such a folder.
+
+        Raises
+        ------
+        ValueError : a value that YAML and people read differently, such as 012.
         """
+        if bool in self.types and text.strip().lower() in WORDS:
+            return WORDS[text.strip().lower()]
         if self.types != (str,):
             return from_text(text)
-        is_path = ("/" in text or "\\" in text or Path(text).suffix) and Path(text).exists()
-        return str(Path(text).absolute()) if is_path else text
+        is_path = "/" in text or "\\" in text or bool(Path(text).suffix)
+        if text and not is_path and Path(text).exists():
+            is_path = self.default in (sets := known.names()) and text not in sets
+        return str(Path(text).absolute()) if is_path and Path(text).exists() else text
 
 
-def of_chapter(name: str) -> dict[str, Parameter] | None:
+def of_chapter(name: str, file: Path | None = None) -> dict[str, Parameter] | None:
     """Return the parameters of the chapter's source in this book, None where there is no source.
+
+    `file` is another notebook to read instead: the copy of the chapter that is running.
 
     Raises
     ------
     UserError : as `of_notebook`, or a file that is no notebook.
     """
-    file = paths.notebooks_dir() / f"{name}.ipynb"
+    file = paths.notebooks_dir() / f"{name}.ipynb" if file is None else file
     if not file.is_file():
         return None
     try:
@@ -137,38 +150,6 @@ def parse(source: str, where: str) -> dict[str, Parameter]:
     return found
 
 
-def literal(node: ast.AST) -> Any:
-    """Return the value of a literal; arithmetic of numbers such as `8/255` counts as one.
-
-    Raises
-    ------
-    ValueError : anything with a name or a call in it, or a division by zero.
-    """
-    if isinstance(node, ast.BinOp) and type(node.op) in _NUMBERS:
-        left, right = literal(node.left), literal(node.right)
-        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in (left, right)):
-            try:
-                return _NUMBERS[type(node.op)](left, right)
-            except (ZeroDivisionError, OverflowError) as error:
-                raise ValueError(str(error)) from error
-        raise ValueError("arithmetic of something that is not a number")
-    if isinstance(node, ast.List | ast.Tuple):
-        values = [literal(item) for item in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    return ast.literal_eval(node)  # constants, signs, dicts; raises ValueError for the rest
-
-
-def from_text(text: str) -> Any:
-    """Return what a text stands for: a literal of Python, else a value of YAML, else itself."""
-    try:
-        return literal(ast.parse(text.strip(), mode="eval").body)
-    except (ValueError, SyntaxError, RecursionError):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            return text
-
-
 def _types(default: Any, words: str) -> tuple[type, ...]:
     """Return the types a parameter takes: its default's, and those that its line names."""
     said = [_TYPES[word] for word in re.findall(r"[a-z]+", re.sub(r"\[.*?\]", "", words.lower()))
@@ -201,10 +182,16 @@ def fit(value: Any, kind: type, default: Any) -> tuple[bool, Any]:
 
 def _fit_items(value: Sequence, kind: type, default: Any) -> tuple[bool, Any]:
     """Check the items of a list against those of the default, where these agree on one type."""
+    item_kind = _item_kind(default)
+    if item_kind is None:
+        return True, kind(value)
+    fitted = [fit(item, item_kind, next(iter(default))) for item in value]
+    return all(fits for fits, _ in fitted), kind(item for _, item in fitted)
+
+
+def _item_kind(default: Any) -> type | None:
+    """Return the one type of the items of a default, None where it is no list or has none."""
     kinds = {type(item) for item in default} if isinstance(default, list | tuple) else set()
     if kinds == {int, float}:
-        kinds = {float}
-    if len(kinds) != 1:
-        return True, kind(value)
-    fitted = [fit(item, next(iter(kinds)), next(iter(default))) for item in value]
-    return all(fits for fits, _ in fitted), kind(item for _, item in fitted)
+        return float
+    return next(iter(kinds)) if len(kinds) == 1 else None

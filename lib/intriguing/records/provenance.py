@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from yaml import YAMLError
 
 from intriguing import paths
 from intriguing.errors import UserError
 from intriguing.records import parameters
+from intriguing.records.values import load_yaml
 
 # what can change a result; published pages and documentation cannot
 _TRACKED = ("lib", "notebooks", "data/sources.toml", "requirements.txt", "pyproject.toml")
@@ -147,9 +148,9 @@ def modified(chapter: str, profile: str, values: Mapping[str, Any]) -> bool:
     """
     file = paths.profiles_dir() / f"{profile}.yml"
     try:
-        scale = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(chapter) or {}
+        scale = (load_yaml(file.read_text(encoding="utf-8")) or {}).get(chapter) or {}
         declared = parameters.of_chapter(chapter) or {}  # a run by hand may have no source
-    except (FileNotFoundError, UserError):
+    except (OSError, UserError, ValueError, YAMLError, AttributeError):
         return True
     defaults = {name: parameter.default for name, parameter in declared.items()}
     expected = {**defaults, **scale, "profile": profile}

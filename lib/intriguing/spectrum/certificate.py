@@ -5,18 +5,19 @@ import math
 import torch
 from torch import Tensor
 
+from intriguing.tensors import check_labels, ordinary
+
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """Return z_y - z_t for every class t, (N, K), of logits (N, K); infinite at t = y.
 
     Raises
     ------
-    ValueError : shapes that do not belong together.
+    ValueError : logits of another shape, labels that are not (N,) classes.
     """
-    if logits.ndim != 2 or y.shape != logits.shape[:1]:
-        raise ValueError(
-            f"logits are (N, K) and labels (N,), not {tuple(logits.shape)} and {tuple(y.shape)}"
-        )
+    if logits.ndim != 2:
+        raise ValueError(f"logits are (N, K), not {tuple(logits.shape)}")
+    check_labels(y, logits, classes=logits.shape[1])
     gap = logits.gather(1, y[:, None]) - logits  # (N, K)
     return gap.scatter(1, y[:, None], torch.inf)
 
@@ -64,10 +65,12 @@ def pairwise_radius(logits: Tensor, y: Tensor, weight: Tensor, below: float) -> 
     _check(below)
     if weight.ndim != 2 or len(weight) != logits.shape[1]:
         raise ValueError(f"{logits.shape[1]} classes cannot have weights {tuple(weight.shape)}")
-    weight = weight.detach()
+    (weight,), scale = ordinary(weight.detach()[None])
     # Not by way of a matrix product, which would cancel where two classes have similar weights.
     apart = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")  # (K, K)
-    return (margins(logits, y) / apart[y]).amin(1).clamp(min=0) / below
+    gap = margins(logits, y)
+    radius = torch.where(gap > 0, gap / apart[y], 0)  # equal weights and a gap: never reached
+    return radius.amin(1) / below / scale
 
 
 def _check(bound: float) -> None:

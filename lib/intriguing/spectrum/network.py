@@ -166,6 +166,20 @@ class _Walk(fx.Interpreter):
             )
 
 
+def _refuse_changed(model: nn.Module) -> None:
+    """Refuse modules that need not compute what their class does."""
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            changed = "a forward hook"
+        elif "forward" in vars(module):
+            changed = "a forward of its own"
+        else:
+            continue
+        where = f"module {name!r}" if name else "the network itself"
+        raise ValueError(f"{where} ({type(module).__name__}) has {changed}, which may change what "
+                         "it computes: bound the network without it")  # fmt: skip
+
+
 def _called(node: fx.Node):
     """Return the function or method called; a module may be named like one."""
     return node.target if node.op in ("call_function", "call_method") else None
@@ -200,11 +214,13 @@ def network_bound(model: nn.Module, shape: Sequence[int]) -> NetworkBound:
     Raises
     ------
     ValueError : a layer or function without a known constant, or called in an unusual way; a sum
-        in place of a value that is read again; a network in train mode, one that cannot be traced
+        in place of a value that is read again; a module with forward hooks, or with a forward that
+        was put in the place of its class's; a network in train mode, one that cannot be traced
         or that returns anything but one tensor; an input that it does not take.
     """
     if any(module.training for module in model.modules()):
         raise ValueError("the model is in train mode: call model.eval() before bounding it")
+    _refuse_changed(model)
     parameter = next(model.parameters(), torch.zeros(()))
     pixels = torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device)
     try:

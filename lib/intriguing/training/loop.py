@@ -31,6 +31,7 @@ class Outcome:
     seconds: float = 0.0
     stop_reason: str = ""
     extra: dict[str, float] = field(default_factory=dict)  # what a companion counted
+    trace: list[dict] = field(default_factory=list)  # what was measured meanwhile, see `watch`
 
 
 class Companion(Protocol):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from intriguing.training.loop import Companion, Log, Outcome, Save, drive, measure
 from intriguing.training.objectives import Objective
+from intriguing.training.watch import Watch
 
 
 def fit_minibatch(
@@ -28,6 +29,7 @@ def fit_minibatch(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     replays: int = 1,
     companion: Companion | None = None,
+    watch: Watch | None = None,
     resume: dict | None = None,
     save: Save | None = None,
     log: Log | None = None,
@@ -52,6 +54,8 @@ def fit_minibatch(
     augment : called as augment(images, generator) on every minibatch, see `augmentation`.
     replays : updates on a minibatch before the next one.
     companion : called before each epoch and saved with the state; the objective may use it.
+    watch : measures on the way, and may decide on the weights at the end; it takes the place of
+        the companion, and calls it.
 
     Raises
     ------
@@ -89,11 +93,16 @@ def fit_minibatch(
         for rows in order.split(batch):
             images = x[rows] if augment is None else augment(x[rows], generator)
             for _ in range(replays):
-                total += update(images, y[rows], outcome) * len(rows)
+                loss = update(images, y[rows], outcome)
+                total += loss * len(rows)
+                if watch is not None:
+                    watch.after_update(outcome, loss)
         outcome.evaluations = outcome.iterations
         outcome.loss = float(total / (len(x) * replays))
         if not math.isfinite(outcome.loss):
             raise FloatingPointError(f"training diverged in epoch {outcome.rounds + 1}")
+        if watch is not None:
+            watch.after_round(outcome)
 
     model.train()
     outcome = drive(
@@ -102,11 +111,13 @@ def fit_minibatch(
         one_round,
         rounds=epochs,
         generator=generator,
-        companion=companion,
+        companion=companion if watch is None else watch,
         resume=resume,
         save=save,
         log=log,
     )
+    if watch is not None:
+        watch.finish()
     if channels_last:
         model.to(memory_format=torch.contiguous_format)
     measure(outcome, model, objective, given, y, batch=125)  # in float32: less room than training

@@ -99,6 +99,21 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(r < 1, p * (small.expm1() - small), log_q.exp() - p * (1 + r)).sum(1)
 
 
+def cosines(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosines (N,) of rows (N, ...), and where neither row is zero, (N,) bool.
+
+    Each row is first divided by its largest number: squares of small gradients are zero in float32.
+    """
+    units, largest = [], []
+    for rows in (first.flatten(1), second.flatten(1)):
+        peak = rows.detach().abs().amax(1, keepdim=True)
+        even = rows / peak.clamp_min(torch.finfo(rows.dtype).tiny)
+        length = even.square().sum(1, keepdim=True).clamp_min(0.5).sqrt()  # 1 at least, or zero
+        units.append(even / length)
+        largest.append(peak[:, 0] > 0)
+    return (units[0] * units[1]).sum(1), largest[0] & largest[1]
+
+
 def add_decay(loss: Tensor, model: nn.Module, coefficients: Sequence[float]) -> Tensor:
     """Return loss + sum over layers of a_l * sum(w_l^2); no coefficients, no decay."""
     if coefficients:

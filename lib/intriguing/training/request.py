@@ -19,6 +19,7 @@ class Request:
     model : freshly initialised, on the device that trains.
     seed : of everything random, each thing with a stream of its own.
     x, y : (N, C, H, W) pixels in [0, 1] and (N,) labels, on that device.
+    held : images and labels that are not trained on, to measure on meanwhile.
     parents : trained networks to build on, by role.
     resume : the state to go on from, see `loop.drive`.
     """
@@ -31,6 +32,7 @@ class Request:
     resume: dict | None = None
     save: Save | None = None
     log: Log | None = None
+    held: tuple[Tensor, Tensor] | None = None
 
     def generator(self, stream: str) -> torch.Generator:
         """Return the generator, on the CPU, of one stream of the training's randomness."""

@@ -13,21 +13,22 @@ out::
 The order is that of the code of Wang et al. 2021, so that MI+IR and TI+IR are theirs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from intriguing import batches, runtime
-from intriguing.attacks.ascent import ascend, slope
+from intriguing.attacks.ascent import ascend, finite, slope
 from intriguing.attacks.balls import BALLS, Ball
-from intriguing.attacks.common import AttackResult, check_inputs, measure
+from intriguing.attacks.common import AttackResult, answer, check_inputs, measure
 from intriguing.attacks.draws import Draws
 from intriguing.attacks.losses import LOSSES
 from intriguing.attacks.transfer.interaction import Interaction
 from intriguing.attacks.transfer.parts import VarianceTuning, View, smoothing
 from intriguing.attacks.transfer.residual import decayed
+from intriguing.tensors import ordinary
 
 BATCH = {"cpu": 128, "cuda": 1024}
 STARTS = ("random", "zero")
@@ -81,13 +82,14 @@ def pgd(
     seed : of all randomness; each image has its own numbers, see `draws`.
     batch : images that the source sees at once; 128 on a CPU, 1,024 on a GPU if None.  Where a GPU
         has no room for them, fewer: see `intriguing.batches`.
-    observe : called after each step as observe(number from 1, slice of the rows, their x_adv),
-        for success by steps.  Rows that had no room start again, and are observed again.
+    observe : called after each step as observe(number from 1, slice of the rows, a copy of their
+        x_adv), for success by steps.  Rows that had no room start again, and are observed again.
 
     Returns
     -------
     AttackResult of the last step.  No pixel is outside ball or box.  `gradients` counts backward
-    passes of each image; IR adds one forward pass a step in "fixed" mode.
+    passes of each image; IR adds one forward pass a step in "fixed" mode.  The stop reason is
+    "steps", or "gradient not finite" where that was so at some step: NaN entries count as zero.
 
     Raises ValueError for bad input (see `check_inputs`) and impossible options.
     """
@@ -104,12 +106,16 @@ def pgd(
         (height, width) if kernel > 1 else None, momentum, seed, batches.Batch(batch),
     )  # fmt: skip
 
+    lost = torch.zeros_like(y, dtype=torch.bool)
+
     def attacked(rows: slice) -> Tensor:
         ball, draws = BALLS[norm](x[rows], eps), Draws(seed, x[rows])
         at = ball.start(draws) if start == "random" else x[rows].clamp(0, 1)
-        for number, x_adv in enumerate(ascent.run(ball, y[rows], at, draws, steps, step), 1):
+        for number, x_adv in enumerate(
+            ascent.run(ball, y[rows], at, draws, steps, step, lost[rows]), 1
+        ):
             if observe is not None:
-                observe(number, rows, x_adv)
+                observe(number, rows, x_adv.clone())
         return x_adv
 
     with runtime.eval_mode(model), decayed(model, gamma), torch.no_grad():
@@ -118,7 +124,7 @@ def pgd(
         model, x, y, torch.cat(found), None,
         iterations=torch.full_like(y, steps),
         gradients=torch.full_like(y, steps * ascent.passes),
-        stop_reason=("steps",) * len(x),
+        stop_reason=stop_reasons(lost),
     )  # fmt: skip
 
 
@@ -149,46 +155,54 @@ class Ascent:
         tuned = source * self.variance.copies if self.variance else 0
         return source + tuned + (self.interaction.passes if self.interaction else 0)
 
-    def run(self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, steps: int, step: float):
-        """Yield the points (N, C, H, W) after each step from `at`."""
+    def run(
+        self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, steps: int, step: float,
+        lost: Tensor | None = None,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Yield the points (N, C, H, W) after each step from `at`; `lost` is that of `slope`."""
         tuning = direction = None
 
         def gradient(at: Tensor, number: int) -> Tensor:
             nonlocal tuning, direction
-            g, tuning = self.tuned(ball, y, at, draws, tuning)
+            g, tuning = self.tuned(ball, y, at, draws, tuning, lost)
             if self.interaction is not None:
-                g = g - self._term(ball.x, y, at, number)
+                g = finite(g - self._term(ball.x, y, at, number), lost)
             if self.smooth is not None:
                 g = self.smooth[0] @ g @ self.smooth[1].T
             if self.momentum:
-                g = g / _l1(g)
+                g = _over_l1(g)
                 g = direction = g if direction is None else g.add_(direction, alpha=self.momentum)
             return g
 
         return ascend(ball, at, gradient, steps, step)
 
-    def tuned(self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, tuning: Tensor | None):
+    def tuned(
+        self, ball: Ball, y: Tensor, at: Tensor, draws: Draws, tuning: Tensor | None,
+        lost: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Return the gradient of the loss, with the last step's tuning, and the new tuning."""
         if self.alone:
             return torch.zeros_like(at), None
-        here = self.gradient(at, y, draws)
+        here = self.gradient(at, y, draws, lost)
         if self.variance is None:
             return here, None
         near = self.variance(
-            lambda point: self.gradient(point, y, draws), at, here, ball.pixel, draws
+            lambda point: self.gradient(point, y, draws, lost), at, here, ball.pixel, draws
         )
         return (here if tuning is None else here + tuning), near
 
-    def gradient(self, at: Tensor, y: Tensor, draws: Draws) -> Tensor:
+    def gradient(
+        self, at: Tensor, y: Tensor, draws: Draws, lost: Tensor | None = None
+    ) -> Tensor:
         """Return the mean over the copies of the gradient of the loss (N, C, H, W)."""
         def values(pixels: Tensor) -> Tensor:
             for view in self.views:
                 pixels = view(pixels, draws)
-            return self.loss(self.model(pixels), y)
+            return self.loss(answer(self.model, pixels), y)
 
         total = None
         for _ in range(self.copies):
-            g = slope(values, at)
+            g = slope(values, at, lost)
             total = g if total is None else total.add_(g)
         return total if self.copies == 1 else total.div_(self.copies)
 
@@ -200,9 +214,16 @@ class Ascent:
         return g if self.alone else term.weight * g
 
 
-def _l1(g: Tensor) -> Tensor:
-    """Return the mean absolute values (N, 1, 1, 1): L1 norms but for one factor, never zero."""
-    return g.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+def stop_reasons(lost: Tensor) -> tuple[str, ...]:
+    """Return why attacks of so many steps ended, of the rows whose gradient was `lost` or not."""
+    return tuple("gradient not finite" if row else "steps" for row in lost.tolist())
+
+
+def _over_l1(g: Tensor) -> Tensor:
+    """Return g over its mean absolute values: over its L1 norms but for one factor."""
+    scaled, _ = ordinary(g)
+    mean = scaled.abs().mean((1, 2, 3), keepdim=True)
+    return scaled / mean.clamp_min_(torch.finfo(g.dtype).tiny)
 
 
 def _check_choice(**choices) -> None:

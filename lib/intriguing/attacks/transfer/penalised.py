@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from intriguing import batches, runtime
 from intriguing.attacks.ascent import slope
-from intriguing.attacks.common import AttackResult, check_inputs, measure
+from intriguing.attacks.common import AttackResult, answer, check_inputs, measure
 from intriguing.attacks.losses import LOSSES
-from intriguing.attacks.transfer.combined import BATCH
+from intriguing.attacks.transfer.combined import BATCH, stop_reasons
+from intriguing.tensors import beside, lengths, ordinary
 
 
 def penalised(
@@ -51,7 +52,8 @@ def penalised(
 
     Returns
     -------
-    AttackResult with c as given.
+    AttackResult with c as given.  The stop reason is "steps", or "gradient not finite" where that
+    was so at some step: NaN entries count as zero.
 
     Raises
     ------
@@ -69,15 +71,19 @@ def penalised(
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     batch = batch if batch is not None else BATCH.get(x.device.type, 128)
+    lost = torch.zeros_like(y, dtype=torch.bool)
+
+    def attacked(rows: slice) -> Tensor:
+        return _ascend(
+            model, x[rows], y[rows], weight[rows], power, LOSSES[loss], steps, step, lost[rows]
+        )
+
     with runtime.eval_mode(model):
-        x_adv = batches.apply(
-            lambda *rows: _ascend(model, *rows, power, LOSSES[loss], steps, step),
-            x, y, weight, batch=batch,
-        )  # fmt: skip
+        x_adv = torch.cat(batches.Batch(batch).over(attacked, len(x)))
     result = measure(
         model, x, y, x_adv, None,
         iterations=torch.full_like(y, steps), gradients=torch.full_like(y, steps),
-        stop_reason=("steps",) * len(x),
+        stop_reason=stop_reasons(lost),
     )  # fmt: skip
     return replace(result, c=weight.clone())
 
@@ -109,25 +115,32 @@ def penalty_for(
         )
 
     def gradient(x: Tensor, y: Tensor) -> Tensor:
-        return slope(lambda pixels: LOSSES[loss](model(pixels), y), x)
+        return slope(lambda pixels: LOSSES[loss](answer(model, pixels), y), x)
 
     batch = batch if batch is not None else BATCH.get(x.device.type, 128)
     with runtime.eval_mode(model):
         g = batches.apply(gradient, x, y, batch=batch).flatten(1).abs()
+    if power < 2:  # high powers of any gradient may be zero or infinite
+        scale = g.amax(1).clamp_min(torch.finfo(g.dtype).tiny)  # (N,)
+        g = g / scale[:, None]
+    else:
+        g, scale = ordinary(g)
     sums = g.pow(2 / (power - 1)).sum(1)  # (N,)
-    return sums.pow((power - 1) / 2) / (power * norm ** (power - 1))
+    return scale * sums.pow((power - 1) / 2) / (power * norm ** (power - 1))
 
 
-def _ascend(model, x: Tensor, y: Tensor, c: Tensor, power, loss, steps: int, step: float):
-    """Return the last point (N, C, H, W) of the ascent from x."""
+def _ascend(
+    model, x: Tensor, y: Tensor, c: Tensor, power, loss, steps: int, step: float, lost: Tensor
+) -> Tensor:
+    """Return the last point (N, C, H, W) of the ascent from x; `lost` is that of `slope`."""
     def penalised_gain(pixels: Tensor) -> Tensor:
         size = (pixels - x).abs().pow(power).flatten(1).sum(1)  # (N,)
-        return loss(model(pixels), y) - c * size
+        return loss(answer(model, pixels), y) - c * size
 
     at = x.clamp(0, 1)
     for number in range(steps):
-        g = slope(penalised_gain, at)
-        length = g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny)
+        g, _ = ordinary(slope(penalised_gain, at, lost))
+        length = lengths(g).clamp_min_(torch.finfo(g.dtype).tiny)
         stride = step * (1 - number / steps) / length  # (N,)
-        at = (at + stride[:, None, None, None] * g).clamp_(0, 1)
+        at = (at + beside(stride, g) * g).clamp_(0, 1)
     return at.detach()

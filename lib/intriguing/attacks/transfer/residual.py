@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from intriguing.models import resnet
-
-# The last module of the residual branch, by the name of the block's class.  torchvision is imported
-# in one place of this library, which is not here: its blocks go by their names.
-BRANCH_ENDS = {resnet.Block.__name__: "conv2", "BasicBlock": "bn2", "Bottleneck": "bn3"}
+# torchvision is imported in one place of this library, which is not here: its blocks go by the full
+# names of their classes, all others by what they declare.
+_TORCHVISION = {
+    "torchvision.models.resnet.BasicBlock": "bn2",
+    "torchvision.models.resnet.Bottleneck": "bn3",
+}
 
 
 class Ensemble(nn.Module):
@@ -33,8 +34,33 @@ class Ensemble(nn.Module):
 
 
 def residual_blocks(model: nn.Module) -> list[nn.Module]:
-    """Return the blocks of `model` whose branch can be told from the skip connection."""
-    return [module for module in model.modules() if type(module).__name__ in BRANCH_ENDS]
+    """Return the blocks of `model` whose branch can be told from the skip connection.
+
+    They are those that declare it, by an attribute `branch_end` with the name of the last module of
+    the branch, as `models.resnet.Block` does; and torchvision's.  What a class is called says
+    nothing.
+
+    Raises
+    ------
+    ValueError : a block declares what it does not have.
+    """
+    return [module for module in model.modules() if branch_end(module) is not None]
+
+
+def branch_end(module: nn.Module) -> nn.Module | None:
+    """Return the last module of the residual branch of a block, None where it is no known block.
+
+    Raises as `residual_blocks`.
+    """
+    kind = type(module)
+    name = getattr(module, "branch_end", None)
+    name = name or _TORCHVISION.get(f"{kind.__module__}.{kind.__qualname__}")
+    if name is None:
+        return None
+    end = dict(module.named_modules()).get(name) if isinstance(name, str) else None
+    if end is None or end is module:
+        raise ValueError(f"{kind.__name__} declares branch_end = {name!r}: no module of it is that")
+    return end
 
 
 @contextmanager
@@ -54,7 +80,8 @@ def decayed(model: nn.Module, gamma: float) -> Iterator[nn.Module]:
 
     Raises
     ------
-    ValueError : a gamma outside [0, 1], or below 1 for a model without known residual blocks.
+    ValueError : a gamma outside [0, 1], or below 1 for a model without known residual blocks
+        (see `residual_blocks`).
     """
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must lie in [0, 1], not {gamma}")
@@ -62,7 +89,7 @@ def decayed(model: nn.Module, gamma: float) -> Iterator[nn.Module]:
     if gamma < 1 and not blocks:
         raise ValueError(
             f"gamma = {gamma} weighs residual branches, and {type(model).__name__} has no block "
-            f"of the kinds {', '.join(BRANCH_ENDS)}"
+            "that declares its branch_end"
         )
 
     def weigh(module: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> Tensor:
@@ -70,6 +97,5 @@ def decayed(model: nn.Module, gamma: float) -> Iterator[nn.Module]:
 
     with ExitStack() as hooks:
         for block in blocks:
-            end = getattr(block, BRANCH_ENDS[type(block).__name__])
-            hooks.callback(end.register_forward_hook(weigh).remove)
+            hooks.callback(branch_end(block).register_forward_hook(weigh).remove)
         yield model

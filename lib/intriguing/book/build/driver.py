@@ -4,17 +4,13 @@ Snakemake's own, longer account goes to `_build/<profile>/workflow.log`, what ea
 `_build/<profile>/logs`.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -22,14 +18,12 @@ from typing import TextIO
 import yaml
 
 from intriguing import paths
-from intriguing.book.build import settled, slurm, sources, workflow
-from intriguing.book.run import child, kernel, receipts
+from intriguing.book.build import processes, settled, slurm, sources, workflow
+from intriguing.book.run import child, receipts
 from intriguing.errors import UserError
 from intriguing.machine import environment, gpus
 
 _WHICH = {"train": "key", "chapter": "chapter", "pages": ""}  # {rule: wildcard that tells a job}
-POLL = 0.5  # seconds between two looks at the logs
-GRACE = 20  # seconds that an interrupted workflow has to end its jobs
 
 
 @dataclass(frozen=True)
@@ -107,13 +101,16 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
     finally:
         lock.release()  # Snakemake itself takes it, so that it is held while any of this lives
     began, log, saved = time.time(), plan.folder / "workflow.log", sources.saved()
-    before = {path: path.stat().st_size for path in (plan.folder / "logs").glob("*.log")}
-    with log.open("w", encoding="utf-8") as file, _telling(plan.folder / "logs", before, stream):
-        status = _run(_command(plan, how), plan.folder, _environment(how), file)
-    if status == 0:
+    logs = plan.folder / "logs"
+    before = {path: path.stat().st_size for path in logs.glob("*.log")}
+    with log.open("w", encoding="utf-8") as file, processes.telling(logs, before, stream):
+        status = processes.run(_command(plan, how), plan.folder, _environment(how), file)
+    if status == 0 and _complete(plan, how.target):
         if how.target == "all" and sources.saved() == saved:
             settled.remember(plan)
         return []
+    if status < 0:
+        say("Snakemake was killed; the jobs that it left were ended")
     changed = ["the book or the library was saved during the build, which no longer fits them"]
     return (changed if sources.saved() != saved else []) + _failures(plan, began, log)
 
@@ -121,7 +118,7 @@ def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:
 def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
     """Return what a build would do now: ("train", key), ("chapter", name) and ("pages", "").
 
-    Snakemake's dry run is asked, but not read: how much it prints is up to a user's profile.  It
+    Snakemake's dry run is asked, but not read: how much it prints is a matter of settings.  It
     writes its jobs down (`workflow.Jobs`).  Its `--summary` will not do: that calls what a killed
     build left half made up to date, and a build makes it again.
 
@@ -148,6 +145,8 @@ def pending(plan: workflow.Plan, how: How) -> list[tuple[str, str]]:
             plan.check()
             raise UserError(f"Snakemake cannot plan the build:\n{done.stdout}{done.stderr}")
         told = [json.loads(line) for line in jobs.read_text(encoding="utf-8").splitlines()]
+    if not told and not _complete(plan, how.target):
+        raise UserError("Snakemake names nothing to do, and not everything is there")
     return [(rule, wildcards.get(_WHICH[rule], "")) for rule, wildcards in told if rule in _WHICH]
 
 
@@ -155,13 +154,14 @@ def _command(plan: workflow.Plan, how: How, *config: str) -> list[str]:
     """Return the command line of Snakemake; `config` is more that Snakefile is to know."""
     jobs, threads, root = how.at_a_time(), 1, paths.root()
     profiles = root / "workflow" / "profiles"
+    where = ["--profile", "none"]  # a profile of the user's might run nothing, and end well
     if how.cluster:  # its profile says how many jobs, and how many cores each
         where = ["--profile", str(profiles / how.cluster)]
         where += ["--jobs", str(how.jobs)] if how.jobs else []
         where += slurm.arguments(plan.profile) if _on_slurm(how) else []
     else:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        where = ["--cores", str(jobs * threads)]
+        where += ["--cores", str(jobs * threads)]
     return [
         sys.executable, "-m", "snakemake", how.target, "--snakefile", str(root / "Snakefile"),
         "--workflow-profile", str(profiles / "default"), *where,
@@ -181,7 +181,7 @@ def _environment(how: How) -> dict[str, str]:
     shared = {gpus.GPUS: ""} if how.cluster else {}  # there, the scheduler hands them out
     if how.gpus and not how.cluster:
         shared = {gpus.GPUS: ",".join(gpus.visible(how.gpus))}
-    return {
+    told = {
         **os.environ,
         **child.environment(),
         **shared,
@@ -189,6 +189,8 @@ def _environment(how: How) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **({"INTRIGUING_DEVICE": how.device} if how.device else {}),
     }
+    told.pop("SNAKEMAKE_PROFILE", None)
+    return told
 
 
 def _sweep(plan: workflow.Plan) -> None:
@@ -203,67 +205,19 @@ def _sweep(plan: workflow.Plan) -> None:
             log.unlink(missing_ok=True)
 
 
-def _run(command: list[str], folder: Path, environment: Mapping[str, str], log: TextIO) -> int:
-    """Run Snakemake to its end; an interrupt ends its jobs and their kernels first."""
-    if threading.current_thread() is threading.main_thread():
-        # a shell starts background programs with Ctrl-C ignored, and Snakemake would inherit that
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-        stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        return process.wait()
-    finally:
-        with kernel.uninterrupted():
-            _end(process)
+def _complete(plan: workflow.Plan, target: str) -> bool:
+    """Say whether all that was asked for is there: an exit status of 0 alone shows nothing."""
+    if target == "zoo":
+        return all((plan.folder / file).is_file() for file in plan.all_networks)
+    rendered = [workflow.RENDERED, workflow.PAGES] if target == "all" else []
+    return not _not_run(plan) and all((plan.folder / file).is_file() for file in rendered)
 
 
-def _end(process: subprocess.Popen) -> None:
-    """End a process group: asked first, then killed.
-
-    SIGINT comes first: it makes Snakemake end its jobs, on a cluster too; SIGTERM, wait for them.
-    """
-    for name in ("SIGINT", "SIGTERM", "SIGKILL"):
-        if process.poll() is not None:
-            return
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, getattr(signal, name))
-        else:
-            process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-
-
-@contextlib.contextmanager
-def _telling(folder: Path, sizes: dict[Path, int], stream: TextIO) -> Iterator[None]:
-    """Copy the whole lines that jobs add to their logs to `stream`, while the block runs."""
-    ended = threading.Event()
-
-    def tell() -> None:
-        for path in sorted(folder.glob("*.log")):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                start = sizes.get(path, 0)
-                start = 0 if start > path.stat().st_size else start  # a new run began the file anew
-                file.seek(start)
-                text = file.read()
-                whole = text[:text.rfind(b"\n") + 1]
-                sizes[path] = start + len(whole)
-                stream.write(whole.decode("utf-8", "replace"))
-                stream.flush()
-
-    def follow() -> None:
-        while not ended.wait(POLL):
-            tell()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()
+def _not_run(plan: workflow.Plan) -> list[str]:
+    """Return the receipts that are missing, or tell of another page than the one that is there."""
+    return [receipt for one, receipt in zip(plan.settings, plan.receipts, strict=True)
+            if not (plan.folder / receipt).is_file()
+            or receipt.rpartition(".")[2] != receipts.present(one.chapter.name, plan.profile)]
 
 
 def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
@@ -276,8 +230,7 @@ def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
         return path.is_file() and path.stat().st_mtime >= began
 
     shown = Path(os.path.relpath(plan.folder))
-    missing = [Path(receipt).name for receipt in plan.receipts
-               if not (plan.folder / receipt).is_file()]
+    missing = [Path(receipt).name for receipt in _not_run(plan)]
     untrained = [key for key in plan.known if not (plan.folder / plan.network(key)).is_file()]
     told = [f"{plan.label(key)} was not trained (log: {shown}/logs/train-{key}.log)"
             for key in untrained if tried(f"train-{key}")]
@@ -285,6 +238,7 @@ def _failures(plan: workflow.Plan, began: float, log: Path) -> list[str]:
         where = shown / "logs" / f"{name}.log"
         told.append(f"{name.rpartition('.')[0]} " + (
             f"failed (log: {where})" if tried(name) else "was not run"))
-    if not told and tried("pages"):
-        told.append(f"the pages were not rendered (log: {shown}/logs/pages.log)")
+    if not told:
+        told.append("the pages were not rendered" + (
+            f" (log: {shown}/logs/pages.log)" if tried("pages") else ""))
     return [*told, f"Snakemake's account of it all is in {shown}/{log.name}"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from intriguing import paths
+from intriguing.chapters import finding
 
 
 def files() -> list[Path]:
@@ -15,7 +16,8 @@ def files() -> list[Path]:
     book = [path for path in paths.book_dir().rglob("*")
             if path.is_file() and ".ipynb_checkpoints" not in path.parts]
     notebooks = paths.notebooks_dir()
-    return [*book, *beside_the_book(), *notebooks.glob("*.ipynb"), *notebooks.glob("*.yml"),
+    chapters = [notebooks / f"{name}.ipynb" for name in finding.names()]
+    return [*book, *beside_the_book(), *chapters, *notebooks.glob("*.yml"),
             *paths.profiles_dir().glob("*.yml"), *library.rglob("*.py"),
             *(paths.root() / "data").glob("*.toml")]
 

@@ -4,8 +4,6 @@ A rule says how many milliseconds of one CPU thread the parts of a run take that
 chapter's parameters.  Of two runs, one of twice that takes twice the time.
 """
 
-import ast
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +12,10 @@ import yaml
 
 from intriguing import paths
 from intriguing.book.cost import work
-from intriguing.errors import UserError, nearest
+from intriguing.errors import UserError
+from intriguing.records import formulas
 
 FILE = "costs.yml"
-_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": len, "bool": bool, "min": min, "max": max, "mflop": work.mflop,
 }
@@ -79,25 +74,9 @@ def evaluate(formula: str, parameters: Mapping[str, Any], where: str = FILE) -> 
     UserError : anything else in it, an unknown name, or a negative or missing value.
     """
     try:
-        value = float(_value(ast.parse(formula.strip(), mode="eval").body, parameters))
+        value = float(formulas.compute(formula, parameters, _FUNCTIONS))
     except (SyntaxError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{where}: {formula!r} cannot be computed: {error}") from error
     if not value >= 0:
         raise UserError(f"{where}: {formula!r} is {value}: a count is not negative")
     return value
-
-
-def _value(node: ast.expr, parameters: Mapping[str, Any]) -> Any:
-    """Evaluate one node of a formula."""
-    match node:
-        case ast.Constant(value=int() | float() | str() as constant):  # text: a network's name
-            return constant
-        case ast.Name(id=name):
-            if name not in parameters:
-                raise ValueError(f"no parameter {name!r}, {nearest(name, parameters)}")
-            return parameters[name]
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
-            return _OPERATORS[type(sign)](_value(left, parameters), _value(right, parameters))
-        case ast.Call(func=ast.Name(id=name), args=inputs, keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_value(entry, parameters) for entry in inputs))
-    raise ValueError(f"`{ast.unparse(node)}` is no part of such a formula")

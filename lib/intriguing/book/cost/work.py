@@ -116,6 +116,7 @@ def training(spec: Spec) -> Work:
         steps = options.iterations * EVALUATIONS
         seen, update = steps * images, 10 * options.history
     else:
+        images -= fit.held_out
         steps = fit.epochs * math.ceil(images / fit.batch)
         seen, update = fit.epochs * images, OPTIMISER
     flops = passes.network * seen * once.flops

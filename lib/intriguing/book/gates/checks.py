@@ -28,6 +28,7 @@ from intriguing.book.gates.house import (
     source,
     texts,
 )
+from intriguing.book.gates.names import no_strays, plain_names
 from intriguing.book.gates.notebooks import (
     directives_read,
     executed_in_order,
@@ -39,6 +40,7 @@ from intriguing.book.gates.notebooks import (
     template_followed,
 )
 from intriguing.book.gates.outputs import outputs_safe, records_in_words
+from intriguing.book.gates.results import numbers_of_sense, results_of_the_run
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
 
@@ -214,10 +216,10 @@ def _files(node: Any) -> Iterator[str]:
 # ---------------------------------------------------------------- all of them
 
 GATES: tuple[Callable[[House], Iterator[Problem]], ...] = (
-    readable, sources_without_outputs, profiles_fit, same_bootstrap, template_followed,
-    executed_in_order, fresh, figures_described, outputs_safe, records_in_words, directives_read,
-    numbers_from_records,
-    claims_measured, results_present, scorecard_current, contents_match,
+    readable, no_strays, plain_names, sources_without_outputs, profiles_fit, same_bootstrap,
+    template_followed, executed_in_order, fresh, figures_described, outputs_safe, records_in_words,
+    directives_read, numbers_from_records, claims_measured, results_present, results_of_the_run,
+    numbers_of_sense, scorecard_current, contents_match,
 )
 
 

@@ -58,9 +58,11 @@ class House:
 
 def load() -> House:
     """Read the book at `paths.root()`."""
-    house = House()
+    house, strays = House(), chapters.strays()
     for kind, folder in (("sources", paths.notebooks_dir()), ("published", paths.chapters_dir())):
         for file in sorted(folder.glob("*.ipynb")):
+            if kind == "sources" and file.stem in strays:
+                continue
             nb = house.attempt(place(file), lambda file=file: shelves.load(file))
             if nb is not None:
                 getattr(house, kind)[file.stem] = nb

@@ -53,7 +53,8 @@ def profiles_fit(house: House) -> Iterator[Problem]:
                 hint = nearest(name, house.sources)
                 yield Problem("error", where, f"no chapter is called {name!r}: {hint}")
             elif name in house.chapters:
-                yield from _values_fit(house.chapters[name], values, where)
+                wrong = list(_values_fit(house.chapters[name], values, where))
+                yield from wrong or _ranges_fit(house.chapters[name], content, profile, where)
 
 
 def _values_fit(chapter: chapters.Chapter, values: Mapping[str, Any], where: str):
@@ -65,6 +66,13 @@ def _values_fit(chapter: chapters.Chapter, values: Mapping[str, Any], where: str
             chapters.check(chapter, key, value)
         except UserError as error:
             yield Problem("error", where, str(error))
+
+
+def _ranges_fit(chapter: chapters.Chapter, content: Mapping[str, Any], profile: str, where: str):
+    try:
+        chapters.resolve(chapter, profile, scales=content)
+    except UserError as error:
+        yield Problem("error", where, str(error))
 
 
 def same_bootstrap(house: House) -> Iterator[Problem]:

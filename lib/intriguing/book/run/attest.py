@@ -22,7 +22,7 @@ from typing import Any
 from intriguing import paths
 from intriguing.book import pages
 from intriguing.book.run import child, kernel
-from intriguing.chapters import Settings, fingerprint, networks, shelves
+from intriguing.chapters import Settings, fingerprint, networks, placing, shelves
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -51,6 +51,8 @@ def attest(settings: Settings, say: Callable[[str], None]) -> str:
     state = pages.status(name, shelf, settings.profile)
     if state.stale:
         raise UserError(f"{name} cannot be attested: {state.reason()}; publish it")
+    for wrong in placing.differences(state.made, shelf.results / name):
+        raise UserError(f"{name} cannot be attested: {wrong}; publish it with --force")
     then, now = state.made.get("commit"), provenance.commit()[0]
     if not then or not now:
         raise UserError(f"{name} cannot be attested: its commit, or the present one, is not known")
@@ -68,7 +70,7 @@ def attest(settings: Settings, say: Callable[[str], None]) -> str:
         "attested": {"commit": now, "on": datetime.now(UTC).date().isoformat(), **counted},
     }
     with kernel.uninterrupted():
-        shelves.write_notebook(page, shelf.page(name))
+        placing.rewrite(page, shelf, name)
     return "{numbers} numbers and {networks} networks are the same at smoke".format(**counted)
 
 

@@ -23,12 +23,13 @@ ENGINE = "intriguing"
 START_TIMEOUT = 180  # s; a cold network file system takes its time
 OUTPUT_TIMEOUT = 60  # s to wait for the rest of a cell's output; the default 4 s fails under load
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
+            if hasattr(signal, name)]  # Windows has no SIGHUP
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM while a few files change places; they arrive at the end.
+    """Hold back Ctrl-C, SIGTERM and SIGHUP while a few files change places, until they have.
 
     A mask of signals would not do: it holds for one thread, and another one would take them.
     """
@@ -37,7 +38,7 @@ def uninterrupted() -> Iterator[None]:
         return
     came: list[int] = []
     before = {number: signal.signal(number, lambda number, _: came.append(number))
-              for number in _SIGNALS}
+              for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
     finally:
@@ -117,8 +118,9 @@ def execute(
     Raises
     ------
     papermill.exceptions.PapermillExecutionError : a cell raised.
-    nbclient.exceptions.DeadKernelError : the kernel died.
+    nbclient.exceptions.DeadKernelError : the kernel died; the message goes on from "died".
     """
+    from nbclient.exceptions import DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.execute import execute_notebook
@@ -126,7 +128,10 @@ def execute(
     quiet = logging.Logger("intriguing.kernel")  # what it would say is in the error that follows
     quiet.addHandler(logging.NullHandler())
 
+    processes = []  # the manager forgets its process as soon as that is gone
+
     def started(cell: "NotebookNode", **_: Any) -> None:  # called for Markdown, too
+        processes.append(manager.provisioner.process)
         if on_cell is not None and cell.cell_type == "code" and cell.source.strip():
             on_cell()
 
@@ -156,14 +161,36 @@ def execute(
                 ).execute(cleanup_kc=True, env=variables)
 
         papermill_engines.register(ENGINE, Engine)
-        return execute_notebook(
-            notebook,
-            str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
-            # papermill writes a tuple as its repr in quotes
-            {key: list(value) if isinstance(value, tuple) else value
-             for key, value in parameters.items()},
-            engine_name=ENGINE,
-            kernel_name=manager.kernel_name,
-            language="python",
-            progress_bar=False,
-        )
+        try:
+            return execute_notebook(
+                notebook,
+                str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+                # papermill writes a tuple as its repr in quotes
+                {key: list(value) if isinstance(value, tuple) else value
+                 for key, value in parameters.items()},
+                engine_name=ENGINE,
+                kernel_name=manager.kernel_name,
+                language="python",
+                progress_bar=False,
+            )
+        except DeadKernelError as error:
+            status = processes[-1].poll() if processes and processes[-1] else None
+            raise DeadKernelError(how_it_ended(status)) from error
+
+
+def how_it_ended(status: int | None) -> str:
+    """Say how a kernel died, from the exit status of its process: "" where there is none.
+
+    Memory is named only for the signal that a system short of it sends, and for C++'s way of
+    ending a program whose request for memory nobody answered.
+    """
+    if status is None:
+        return ""
+    if status >= 0:
+        return f" with exit status {status}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-status).name
+        short = {"SIGKILL": ", which the system sends where memory runs out (or somebody did)",
+                 "SIGABRT": " (memory that could not be had, perhaps)"}
+        return f" of {name}{short.get(name, '')}"
+    return f" of signal {-status}"

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from intriguing.book import pages
 from intriguing.book.run import kernel, receipts, runner
-from intriguing.chapters import Settings, shelves
+from intriguing.chapters import Settings, placing, shelves
 from intriguing.errors import UserError
 from intriguing.records import provenance
 
@@ -36,9 +36,9 @@ def publish(
 ) -> str:
     """Put a chapter into `book/` at the cost that it takes; return what was done, in words.
 
-    A published page whose code and parameters still hold only gets the source's prose.  A run of
-    the same profile in `_build` that holds in everything, library included, and was made from a
-    clean commit is copied.  Else the chapter is executed.
+    A published page whose code and parameters still hold, and whose results are those of its run,
+    only gets the source's prose.  A run of the same profile in `_build` that holds in everything,
+    library included, and was made from a clean commit is copied.  Else the chapter is executed.
 
     Parameters are those of `runner.run`; `force` executes the chapter in any case.
 
@@ -49,7 +49,10 @@ def publish(
     name, profile = settings.chapter.name, settings.profile
     if not force and not settings.overrides:
         state = pages.status(name, shelves.published(), profile)
-        if not state.stale and state.made.get("profile") == profile:
+        wrong = placing.differences(state.made, shelves.published().results / name)
+        for what in wrong[:3]:
+            print(f"{name}: published results: {what}", file=stream, flush=True)
+        if not state.stale and not wrong and state.made.get("profile") == profile:
             return _carry(state)
         with runner.turn(settings, stream):
             ready = pages.status(name, shelves.built(profile), profile)
@@ -57,7 +60,7 @@ def publish(
                 page = pages.carried(ready)
                 with kernel.uninterrupted():
                     results = shelves.built(profile).results / name
-                    shelves.place(page, results, shelves.published(), name)
+                    placing.place(page, results, shelves.published(), name)
                 return f"taken from the run of {ready.made['started'][:10]} in _build/{profile}"
     runner.run(settings, shelves.published(), stream=stream, device=device, seat=seat)
     return "executed"
@@ -67,7 +70,6 @@ def _carry(state: pages.Status) -> str:
     """Write the source's prose into the published page, if it differs."""
     if not state.prose:
         return "up to date, nothing to do"
-    path = shelves.published().page(state.chapter)
     with kernel.uninterrupted():
-        shelves.write_notebook(pages.carried(state), path)
+        placing.rewrite(pages.carried(state), shelves.published(), state.chapter)
     return "code and parameters unchanged: prose carried over, nothing executed"

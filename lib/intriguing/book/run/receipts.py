@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from intriguing import paths
-from intriguing.chapters import Settings, fingerprint, outline, shelves
+from intriguing.chapters import Settings, fingerprint, outline, placing, shelves
 from intriguing.errors import UserError
 
 LENGTH = 16  # hex digits of a fingerprint in a file name
@@ -45,7 +45,8 @@ def of(made: Mapping[str, Any]) -> str:
 def present(chapter: str, profile: str) -> str:
     """Return the fingerprint of the page on the profile's shelf.
 
-    "" without a page of ours that can be read and has the results that it was made with.
+    "" without a page of ours that can be read and has the results that it was made with, to the
+    last byte.
     """
     made = _made(chapter, profile)
     return of(made) if made else ""
@@ -58,8 +59,8 @@ def _made(chapter: str, profile: str) -> Mapping[str, Any]:
         made = shelves.load(shelf.page(chapter))["metadata"].get("intriguing") or {}
     except UserError:
         return {}
-    there = all((shelf.results / chapter / name).exists() for name in made.get("results", ()))
-    return made if there else {}
+    own = placing.sealed(made) and not placing.differences(made, shelf.results / chapter)
+    return made if own else {}
 
 
 def hold(settings: Settings) -> bool:

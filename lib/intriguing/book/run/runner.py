@@ -6,6 +6,7 @@ the page and the results folder move to where the book looks for them.
 """
 
 import contextlib
+import glob
 import importlib.metadata
 import platform
 import re
@@ -22,7 +23,7 @@ import nbformat
 from intriguing import paths
 from intriguing.book.run import child, kernel, receipts
 from intriguing.book.run.progress import Progress, clock
-from intriguing.chapters import Settings, fingerprint, outline, shelves
+from intriguing.chapters import Settings, fingerprint, outline, placing, shelves
 from intriguing.errors import UserError
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
@@ -66,11 +67,12 @@ def run(
 def _run(
     settings: Settings, shelf: shelves.Shelf, stream: TextIO, device: str | None
 ) -> nbformat.NotebookNode:
-    name, profile = settings.chapter.name, settings.profile
-    source = shelves.prepare(shelves.read_notebook(settings.chapter.source))
-    with _workplace(profile, name) as work, \
+    chapter, name, profile = settings.chapter, settings.chapter.name, settings.profile
+    source = shelves.prepare(shelves.read_notebook(chapter.source))
+    folder = chapter.source.parent if chapter.foreign else paths.notebooks_dir()
+    with _workplace(profile, chapter.handle) as work, \
             Progress(f"{name} ({profile})", _count(source) + 1, stream) as progress:
-        results, draft = work / "results", work / f"{name}.ipynb"
+        results, draft = work / "results", work / f"{chapter.handle}.ipynb"
         results.mkdir()
         started = datetime.now(UTC)
         # as they are when the kernel imports them: what is saved during the run is not in it
@@ -80,8 +82,8 @@ def _run(
                      "families": families, "networks": outline.keys(needed)}
         try:
             page = kernel.execute(
-                source, settings.injected, output=draft, folder=paths.notebooks_dir(),
-                environment=_environment(work, device), on_cell=progress.advance,
+                source, settings.injected, output=draft, folder=folder, on_cell=progress.advance,
+                environment=_environment(work, chapter.source, device),
             )
             verify(page)
         except Exception as error:
@@ -92,7 +94,7 @@ def _run(
         page.metadata["intriguing"] = _provenance(
             settings, source, results, made_from, started, progress.seconds)
         with kernel.uninterrupted():
-            shelves.place(page, results, shelf, name)
+            placing.place(page, results, shelf, name)
             if shelf == shelves.built(profile):
                 receipts.write(name, profile)
         progress.say(f"{name} ({profile}): done in {clock(progress.seconds)}")
@@ -107,7 +109,7 @@ def turn(settings: Settings, stream: TextIO) -> Iterator[None]:
     name, profile = settings.chapter.name, settings.profile
     folder = paths.build_dir(profile) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
+    lock = FileLock(folder / f"{settings.chapter.handle}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -125,20 +127,22 @@ def _count(notebook: nbformat.NotebookNode) -> int:
 
 
 @contextlib.contextmanager
-def _workplace(profile: str, name: str) -> Iterator[Path]:
+def _workplace(profile: str, handle: str) -> Iterator[Path]:
     """Yield a temporary folder in the profile's build folder, gone at the end."""
     parent = paths.build_dir(profile) / "running"
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{name}.*"):  # by a run that was killed: nobody else runs the chapter
+    # by a run that was killed: nobody else runs the chapter
+    for left in parent.glob(f"{glob.escape(handle)}.*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-            prefix=f"{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
+            prefix=f"{handle}.", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
-def _environment(work: Path, device: str | None) -> dict[str, str]:
+def _environment(work: Path, source: Path, device: str | None) -> dict[str, str]:
     """Return what the kernel is told: where it is, and settings that keep outputs the same."""
     variables = child.environment() | {
+        "INTRIGUING_NOTEBOOK": str(source),
         "INTRIGUING_RESULTS": str(work / "results"),
         "INTRIGUING_NETWORKS": str(work / NETWORKS),
         "PYTHONHASHSEED": "0",  # sets in the same order in every run
@@ -219,7 +223,7 @@ def _provenance(
         "code": fingerprint.code_hash(source),
         "params": fingerprint.params_hash(settings.parameters),
         **made_from,
-        "results": sorted(path.name for path in results.iterdir()),
+        placing.KEY: placing.digests(results),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "device": head.get("device"),
@@ -272,5 +276,5 @@ def _explain(error: Exception, source: nbformat.NotebookNode, step: int) -> str:
         return f"{where} raised {error.ename}: {error.evalue}" + "".join(
             f"\n    {line}" for line in lines)
     if isinstance(error, DeadKernelError):
-        return f"the kernel died in code cell {step} of {_count(source) + 1} (out of memory?)"
+        return f"the kernel died in code cell {step} of {_count(source) + 1}{error}"
     return str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
