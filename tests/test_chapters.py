@@ -116,7 +116,7 @@ def test_a_profile_with_such_a_value_names_its_line(chapter, tiny_book, text, me
     path.write_text("01-first:\n  squared: true\n  networks: ['no', '012']\n", encoding="utf-8")
     assert chapters.resolve(chapter, "cpu").parameters["networks"] == ["no", "012"]
     path.write_bytes("01-first: {}  # caf\xe9".encode("cp1252"))
-    with pytest.raises(UserError, match=r"profiles/cpu.yml cannot be read as UTF-8"):
+    with pytest.raises(UserError, match=r"profiles/cpu.yml, line 1: the byte 0xe9"):
         chapters.load_profile("cpu")
 
 

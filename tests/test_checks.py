@@ -309,6 +309,8 @@ def test_pictures_of_pages_need_alt_text(book, page, message):
 
 TYPED = [
     "We measure 0.0715.", "An error of 7.5 %.", "An error of 12%.", "12 per cent fail",
+    "**12** % fail", "*12* per cent", "__12__ %", "_0.333_", "~~12~~%", "12 **%**", "**12 %**",
+    "12  %", "<b>12</b> %", "[12](a.md) %", "12&nbsp;%", "| **12** % |",
     "It is 2.5x faster", "about 1.5e-3", "-0.5 at most", "| a | 0.333 |", "1,234.5 images",
     "```{note}\nIt is 0.333.\n```", ":::{tip} Of 0.333\n:::",
     "```{note}\n---\nwidth: 0.2\n---\nOf 0.333\n```", "a\n\n---\n\nb 0.333\n\n---\n",
@@ -498,8 +500,61 @@ def test_dead_links_and_outside_files(html, old, new, message):
     assert message in problem.what
 
 
+OUTSIDE = "https://cdn.org/x"
+
+
+@pytest.mark.parametrize("piece", [
+    f"<img src='a.js' srcset='a.js 1x, {OUTSIDE} 2x'>", f"<video src='{OUTSIDE}'></video>",
+    f"<video poster={OUTSIDE}></video>", f"<audio src='{OUTSIDE}'></audio>",
+    f"<video><source src='{OUTSIDE}'><track src='a.js'></video>",
+    f"<picture><source srcset='{OUTSIDE}'></picture>", f"<embed src='{OUTSIDE}'>",
+    f"<object data='{OUTSIDE}'></object>", f"<iframe src='{OUTSIDE}'></iframe>",
+    f"<iframe srcdoc='&lt;img src=&quot;{OUTSIDE}&quot;&gt;'></iframe>",
+    f"<svg><image xlink:href='{OUTSIDE}'/></svg>", f"<svg><use href='{OUTSIDE}#a'/></svg>",
+    f"<table background='{OUTSIDE}'></table>", f"<input type=image src='{OUTSIDE}'>",
+    f"<p style='background: url({OUTSIDE})'>", f"<p style='a: url(&quot;{OUTSIDE}&quot;)'>",
+    f"<style>@import '{OUTSIDE}';</style>", f"<style>a {{ b: url( '{OUTSIDE}' ) }}</style>",
+    f"<script>fetch('{OUTSIDE}')</script>", f"<script>fetch(`{OUTSIDE}`)</script>",
+    f"<script type=module>import a from '{OUTSIDE}'</script>",
+    f"<script>import('{OUTSIDE}')</script>", f"<script>r.open('GET', '{OUTSIDE}')</script>",
+    f"<script>new WebSocket('{OUTSIDE.replace('https', 'wss')}')</script>",
+    f"<script>\nnavigator.sendBeacon('{OUTSIDE}')</script>",
+    f"<script>a.src = '{OUTSIDE}'</script>",
+    f"<b onclick='fetch(&quot;{OUTSIDE}&quot;)'>x</b>", f"<link rel=icon href='{OUTSIDE}'>",
+    f"<link rel=preconnect href='{OUTSIDE}'>", f"<link rel=prefetch href='{OUTSIDE}'>",
+])
+def test_every_way_to_load_from_another_host(html, piece):
+    (html / "index.html").write_text(f"{PAGE}\n{piece}")
+    (problem,) = checks.html_links(html)
+    assert "cdn.org/x" in problem.what and "from another host" in problem.what
+    assert problem.where in ("index.html, line 2", "index.html, line 3")
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ("0; url=https://cdn.org/", "leaves by itself for https://cdn.org/"),
+    ("3", "leaves by itself for its own address"), ("5;URL='gone.html'", "gone.html, which is not"),
+    ("0; url=sub/b.html", ""),
+])
+def test_a_page_that_leaves_by_itself(html, content, told):
+    (html / "index.html").write_text(
+        PAGE.replace("<head>", f'<head><meta http-equiv="Refresh" content="{content}">'))
+    problems = checks.html_links(html)
+    assert [told in problem.what for problem in problems] == ([True] if told else [])
+
+
+def test_scripts_and_styles_that_load_nothing(html):
+    (html / "index.html").write_text(
+        PAGE + "<script>// see https://a.b/c\nlet url = 'https://a.b'; fetch('a.js')</script>"
+        "<style>a { b: url(#c); d: url('data:image/png;base64,//8A') }</style>"
+        "<img srcset='data:image/png;base64,AA 1x'><pre>fetch('https://a.b')</pre>")
+    assert checks.html_links(html) == []
+
+
 def test_styles_that_import_from_another_host(html):
     (html / "_static/a.css").write_text("@import url('https://fonts.org/f.css');")
+    (problem,) = checks.html_links(html)
+    assert "fonts.org" in problem.what
+    (html / "_static/a.css").write_text("a { b: url(//fonts.org/f.woff) }")
     (problem,) = checks.html_links(html)
     assert "fonts.org" in problem.what
 

@@ -255,3 +255,13 @@ def test_more_failures_than_a_screen_are_counted_by_chapter(tmp_path):
 def test_a_book_without_claims_has_a_page(tmp_path):
     page = claims.scorecard_markdown([], tmp_path)
     assert page.startswith("# Scorecard\n") and "No claim is listed yet" in page
+
+
+@pytest.mark.parametrize("ending", [".yaml", ".YML", ".Yaml"])
+def test_a_file_of_another_ending_is_refused_and_not_passed_over(tmp_path, ending):
+    write(tmp_path, ENTRY)
+    (tmp_path / "book/claims/README.md").write_text("words")
+    assert len(claims.load()) == 1
+    (tmp_path / f"book/claims/03-later{ending}").write_text(yaml.safe_dump([entry(id="b")]))
+    with pytest.raises(UserError, match=f"claims/03-later{ending}: call it 03-later.yml"):
+        claims.load()

@@ -286,6 +286,21 @@ def test_a_plan(book):
     assert cost.plan("smoke").rows[0].ratio == 3 / 20, "the parameters cell holds 3 images"
 
 
+def test_the_page_says_which_chapter_has_no_rule(book):
+    places = [f"<!-- cost: {name} -->" for name in ("chapters", "devices", "remarks",
+                                                    "assumptions")]
+    page = cost.fill("\n\n".join(places), cost.plan("cpu"))
+    assert "**Left out**: the runs of 02-second (no rule in notebooks/costs.yml)" in page
+    assert "| all but 1 |" in page and "| no rule in notebooks/costs.yml |" in page
+
+
+def test_a_rule_for_no_chapter_is_refused(book):
+    file = book.root / "notebooks/costs.yml"
+    file.write_text(file.read_text() + "\n02-secnod: {work: '1', device: 0}\n")
+    with pytest.raises(UserError, match="a rule for '02-secnod', which is no chapter: did you"):
+        cost.plan("cpu")
+
+
 def test_a_data_set_counts_once_in_the_total(book):
     parameters = {"dataset": "mnist", "imagenet": "data/imagenet", "eps": 0.1, "names": ["mnist"]}
     named = estimate._data(parameters)
@@ -342,7 +357,8 @@ def test_the_report_names_every_chapter_and_what_is_left_out(book):
     text = cost.tell("cpu")
     for name in chapters.names():
         assert name in text
-    assert "In no sum: the runs of 02-second" in text and "not measured" in text
+    assert "**Left out**: the runs of 02-second (no rule in notebooks/costs.yml) are in" in text
+    assert "all but 1 " in text and "not measured" in text
     for devices in tables.DEVICES:
         assert f"\n{devices} " in text
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from test_checks import NAME, Book, published_notebook, source_notebook
 
-from intriguing import chapters, records, textfiles
+from intriguing import chapters, data, records, textfiles
+from intriguing.book import claims
+from intriguing.book.build import driver
+from intriguing.book.cost import rules
 from intriguing.book.gates import checks, guard
 from intriguing.book.gates.house import Problem, load
 from intriguing.book.offline import lock
@@ -15,6 +18,7 @@ from intriguing.book.pages import site
 from intriguing.chapters import shelves
 from intriguing.cli import main
 from intriguing.errors import UserError
+from intriguing.records import limits, parameters
 
 CAFE = b"# caf\xe9\n"  # as an editor of Windows saves it
 
@@ -81,6 +85,22 @@ def test_other_readers_name_the_file_too(book, tmp_path, capsys):
     assert "references.bib, line 1: the byte 0xe9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "read"), [
+    ("notebooks/profiles/cpu.yml", lambda: chapters.load_profile("cpu")),
+    ("notebooks/limits.yml", limits.load), (f"book/claims/{NAME}.yml", claims.load),
+    ("notebooks/costs.yml", rules.load), ("data/sources.toml", data.sources),
+    ("workflow/profiles/slurm/config.yaml",
+     lambda: driver._on_slurm(driver.How(1, 0, "slurm", None))),
+    (f"notebooks/{NAME}.ipynb", lambda: parameters.of_chapter(NAME)),
+])
+def test_what_is_set_up_by_hand(book, name, read):
+    file = book.root / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(CAFE)
+    with pytest.raises(UserError, match=f"{file.name}.*0xe9"):
+        read()
+
+
 # ---------------------------------------------------------------- notebooks
 
 
@@ -144,8 +164,9 @@ def test_a_notebook_nested_beyond_reason(tmp_path):
 def test_a_gate_that_falls_over_a_file_is_a_problem_of_that_file(book):
     book.source["metadata"] = {"wrong": True}
     book.save()
-    for number in (3, 4):
-        book.write(f"notebooks/0{number}-b.ipynb", source_notebook())
+    for name in ("03-b", "04-b"):
+        book.write(f"notebooks/{name}.ipynb", source_notebook())
+    book.write("notebooks/profiles/cpu.yml", f"{NAME}: {{}}\n03-b: {{}}\n04-b: {{}}\n")
 
     def gate(house):
         for name, nb in house.sources.items():

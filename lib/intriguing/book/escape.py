@@ -3,17 +3,15 @@
 import html
 import re
 
-_MARKUP = re.compile(r"[<>&{}]|\]\(|\]\[|!\[|\]:")
-_FENCE = re.compile(r"`{3,}|~{3,}|:{3,}")
+_MARKUP = re.compile(r"[<>&{}`]|\]\(|\]\[|!\[|\]:")
 
 
 def escaped(text: object) -> str:
-    """Return a text for one line of a page: no tag, directive, role, link or picture is left in it.
+    """Return a text for the midst of a line: no tag, directive, role, link or picture is in it.
 
-    Emphasis, code and formulas stay what they are: claims use them.
+    Emphasis and formulas stay what they are: claims use them.
     """
     line = " ".join(str(text).split())
-    line = _FENCE.sub(lambda match: match[0][0], line)
     return _MARKUP.sub(lambda match: "".join(_entity(sign) for sign in match[0]), line)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from intriguing import paths
+from intriguing import paths, textfiles
 from intriguing.chapters import shelves
 from intriguing.chapters.fingerprint import source_of
 from intriguing.errors import UserError, nearest
@@ -103,14 +103,12 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"no profile is called {profile!r}: {nearest(profile, profiles())}")
     path = paths.profiles_dir() / f"{profile}.yml"
     try:
-        content = load_yaml(path.read_text(encoding="utf-8")) or {}
+        content = load_yaml(textfiles.read(path)) or {}
     except AmbiguousError as error:
         raise UserError(f"profiles/{path.name}, line {error.line}: {error}") from error
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"profiles/{path.name} is not valid YAML: {' '.join(str(error).split())}") \
             from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"profiles/{path.name} cannot be read as UTF-8 text: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"profiles/{path.name} must map chapter names to parameters")
     for chapter, values in content.items():

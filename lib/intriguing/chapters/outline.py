@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from intriguing import paths
+from intriguing import paths, textfiles
 from intriguing.chapters import networks, notes, shelves
 from intriguing.chapters.catalogue import Settings
 from intriguing.chapters.fingerprint import code_cells, source_of, tags_of
@@ -134,7 +134,7 @@ def _decides(cells: list[str], settings: Settings) -> str:
     table = paths.root() / "data" / "sources.toml"
     parts = [
         VERSION, settings.profile, cells, sorted(map(repr, settings.parameters.items())),
-        _library()[0], table.read_text(encoding="utf-8") if table.is_file() else "",
+        _library()[0], textfiles.read(table) if table.is_file() else "",
         [_relative(folder) for folder in paths.data_dirs()],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from intriguing import paths, vision
+from intriguing import paths, textfiles, vision
 from intriguing.data import cache
 from intriguing.machine.environment import OFFLINE
 from intriguing.errors import UserError, nearest
@@ -59,14 +59,12 @@ def sources() -> dict[str, Source]:
     UserError : the table is missing or malformed; names the data set and the key.
     """
     table = paths.root() / "data" / "sources.toml"
+    if not table.is_file():
+        raise UserError(f"{table} is missing: restore it from the repository.")
     try:
-        content = tomllib.loads(table.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{table} is missing: restore it from the repository.") from error
+        content = tomllib.loads(textfiles.read(table, str(table)))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{table} is not valid TOML: {error}.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{table} cannot be read as UTF-8 text: {error}.") from error
     found = {}
     for name, entry in content.items():
         try:

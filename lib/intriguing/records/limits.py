@@ -27,7 +27,7 @@ from typing import Any
 
 from yaml import YAMLError
 
-from intriguing import paths
+from intriguing import paths, textfiles
 from intriguing.errors import UserError, nearest
 from intriguing.records import formulas, known
 from intriguing.records.values import load_yaml
@@ -84,11 +84,11 @@ def load() -> dict[str, dict[str, Limit]]:
     UserError : the file is not such a mapping.
     """
     path = paths.notebooks_dir() / FILE
-    try:
-        return _parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         return {}
-    except (OSError, ValueError, YAMLError, TypeError, AttributeError) as error:
+    try:
+        return _parse(textfiles.read(path))
+    except (ValueError, YAMLError, TypeError, AttributeError) as error:
         raise UserError(f"notebooks/{FILE} cannot be read: {' '.join(str(error).split())}; it has "
                         "for each chapter lines such as `n_images: {least: 2}`") from error
 

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import yaml
 
-from intriguing import paths
+from intriguing import paths, textfiles
 from intriguing.book.build import processes, settled, slurm, sources, workflow
 from intriguing.book.run import child, receipts
 from intriguing.errors import UserError
@@ -68,7 +68,12 @@ def _on_slurm(how: How) -> bool:
     if not how.cluster:
         return False
     file = paths.root() / "workflow" / "profiles" / how.cluster / "config.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")).get("executor") == "slurm"
+    try:
+        content = yaml.safe_load(textfiles.read(file))
+    except yaml.YAMLError as error:
+        told = " ".join(str(error).split())
+        raise UserError(f"{how.cluster}/{file.name} is not valid YAML: {told}") from error
+    return isinstance(content, dict) and content.get("executor") == "slurm"
 
 
 def drive(plan: workflow.Plan, how: How, stream: TextIO) -> list[str]:

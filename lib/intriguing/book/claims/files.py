@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from intriguing import chapters, paths, records
+from intriguing import chapters, paths, records, textfiles
 from intriguing.errors import UserError, nearest
 from intriguing.records.values import load_yaml
 
@@ -110,8 +110,8 @@ def read(file: Path, others: Iterable[Claim] = ()) -> list[Claim]:
         hint = nearest(file.stem, chapters.names())
         raise UserError(f"{where}: no chapter is called {file.stem!r}: {hint}")
     try:
-        entries = load_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        entries = load_yaml(textfiles.read(file, where))
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list | None):
         raise UserError(f"{where} must be a list of claims")

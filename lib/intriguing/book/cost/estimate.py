@@ -15,7 +15,7 @@ from intriguing.book.cost import machine, rules, work
 from intriguing.book.cost.machine import Span
 from intriguing.book.cost.schedule import Job
 from intriguing.chapters import networks, shelves
-from intriguing.errors import UserError
+from intriguing.errors import UserError, nearest
 from intriguing.zoo import Spec
 
 IMAGENET = {  # what chapters with a parameter `imagenet` read: validation images, and as decoded
@@ -102,6 +102,9 @@ def plan(profile: str, *, local: bool = True) -> Plan:
     known, seen, rows = rules.load(), {}, []
     count = functools.cache(work.training)  # seeds cost alike
     jobs: list[tuple[str, Span, tuple[str, ...]]] = []
+    for name in known.keys() - set(chapters.names()):
+        raise UserError(f"notebooks/{rules.FILE} has a rule for {name!r}, which is no chapter: "
+                        f"{nearest(name, chapters.names())}")
     listed = [chapters.resolve(chapters.find(name), profile) for name in chapters.names()]
     for settings in listed:
         name = settings.chapter.name

@@ -56,7 +56,8 @@ def stops(jobs: Sequence[Job]) -> int:
 def _rows(plan: Plan) -> list[tuple[str, ...]]:
     """Return the cells of the chapters' table, the total last."""
     cpu = [_on_cpu(row, plan.rate) for row in plan.rows]
-    total = ("all", str(sum(row.networks for row in plan.rows)),
+    known = "all" if not plan.unknown else f"all but {len(plan.unknown)}"
+    total = (known, str(sum(row.networks for row in plan.rows)),
              _flops(sum(row.flops for row in plan.rows)), "", "",
              "?" if None in cpu else _time(sum(cpu)), _span(plan.gpu), _bytes(plan.disk))
     return [*(_row(row, plan.rate) for row in plan.rows), total]
@@ -115,7 +116,10 @@ def _remarks(plan: Plan) -> list[str]:
                  if on_gpu else
                  "No run on a GPU is on record: every time on one is arithmetic, nothing measured.")
     if plan.unknown:
-        lines.append(f"In no sum: the runs of {', '.join(plan.unknown)}.")
+        why = {row.chapter: row.missing for row in plan.rows}
+        listed = ", ".join(f"{name} ({why[name]})" for name in plan.unknown)
+        lines.append(f"**Left out**: the runs of {listed} are in no sum, so that all sums are too "
+                     "small.")
     lines.append("A network that several chapters need counts for the first of them, a data set "
                  "once in the total.")
     return lines

@@ -48,8 +48,11 @@ _NOT_PROSE = (
                re.IGNORECASE),
 )
 _DECLARED = re.compile(r"<!--\s*not measured:(.*?)-->", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\.?\d)"
-                     r"(\s?(?:%|per\s?cent\b))?")
+_MARKS = r"[*_~]*"  # of emphasis, which may end before the unit: **12** %
+_NUMBER = re.compile(r"(?:(?<![\w.])|(?<=(?<!\w)_)|(?<=(?<!\w)__)|(?<=(?<!\w)___))"
+                     r"(\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\.?\d)"
+                     rf"({_MARKS}\s*{_MARKS}(?:%|per\s?cent\b))?")
+_EMPHASIS = re.compile(_MARKS)
 _CANDIDATE = re.compile(r"\d\\?\.\d|[%&]|per\s?cent")  # a number may be there
 _LEVEL = 0.95  # of every interval in the book
 _FIELD = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
@@ -187,7 +190,7 @@ def numbers(text: str) -> Iterator[tuple[int, str, float, bool]]:
         for match in _NUMBER.finditer(line):
             digits, percent = match[1].rstrip(","), bool(match[2])
             if percent or "." in digits:
-                yield count, match[0], float(digits.replace(",", "")), percent
+                yield count, _EMPHASIS.sub("", match[0]), float(digits.replace(",", "")), percent
 
 
 def unread(text: str) -> Iterator[tuple[int, str]]:
