@@ -1,7 +1,7 @@
 """What every attack shares: how a network is asked, the checks of its input, and what comes out.
 
-A network is other people's code.  It is asked by `logits_of` alone (or `answer`), so that it gets a copy of the
-pixels to write into if it likes, and that an answer which is no logits is told in one sentence.
+A network is other people's code.  It is asked by `logits_of` or `answer` alone, so that it gets
+pixels of its own to write into if it likes, and that no logits are told in one sentence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Five defences that only look like ones: each hides the slope of a network from attacks.
 
 What they change most is whether an attack finds its way, which Athalye, Carlini and Wagner (2018,
-arXiv 1802.00420) call obfuscated gradients.  They are for testing attacks and red flags.  Each takes
-a trained network in eval mode, pixels to logits, and is one.
+arXiv 1802.00420) call obfuscated gradients.  They are for testing attacks and red flags.  Each
+takes a trained network in eval mode, pixels to logits, and is one.
 """
 
 import torch
