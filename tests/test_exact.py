@@ -34,8 +34,8 @@ def wrong_corner(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Te
 
 
 def test_a_linear_network_has_its_closed_form():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).eval()
     torch.manual_seed(3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).eval()
     x = 0.5 + 0.01 * torch.rand(4, 1, 1, 5)  # far from the box
     with torch.no_grad():
         model[1].weight.mul_(3)

@@ -17,7 +17,7 @@ from intriguing.robustness.suites import SUITES, Attack
 
 SLACK = 1e-5  # by which an adaptive attack's image may leave the ball, share of eps: rounding
 NEAR = 0.3  # of the clean margin left at an image's worst point: fewer, and it came near to falling
-SAMPLE, LEAST = 0.1, 8  # share and least number of the other images that get the long attacks too
+SAMPLE, LEAST = 0.1, 4  # share and least number of the other images that get the long attacks too
 
 
 def judge(
