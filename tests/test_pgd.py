@@ -209,3 +209,10 @@ def test_dlr_with_too_few_classes_names_another_loss() -> None:
     x, y = three.problem(2)
     with pytest.raises(ValueError, match='targeted dlr compares 4 .* 3 classes.*"margin"'):
         pgd(three, x, y, eps=0.1, loss="dlr", target=(y + 1) % 3)
+
+
+def test_a_radius_in_units_of_255_is_warned_of():
+    x, y = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    with pytest.warns(UserWarning, match="eps = 8 exceeds the box .* 8/255 may be meant"):
+        pgd(model, x, y, eps=8, steps=2)

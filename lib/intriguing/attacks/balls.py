@@ -3,6 +3,7 @@
 Both are intersected with the box [0, 1].  No point leaves ball or box, not even by rounding.
 """
 
+import warnings
 from typing import Protocol
 
 import torch
@@ -43,6 +44,9 @@ class Linf:
     """No number changes by more than eps; the direction is the sign of the gradient."""
 
     def __init__(self, x: Tensor, eps: float) -> None:
+        if eps > 1:
+            warnings.warn(f"eps = {eps:g} exceeds the box [0, 1]: {eps:g}/255 may be meant, pixels "
+                          "are fractions", stacklevel=3)  # fmt: skip
         self.x, self.pixel = x, eps
         exact = x.double()
         self.low, self.high = ((exact + side * eps).to(x.dtype) for side in (-1, 1))
