@@ -3,10 +3,11 @@
     python benchmarks/robustness.py --images 256 --json results/robustness.json
     python benchmarks/robustness.py --only steps
 
-One thread; times are CPU seconds of this process, both sides in one run.  The networks are those of
-chapter 11, trained on first use; without Fashion-MNIST, `--dataset mnist-5k`.  The standard suite is
-that of pyautoattack 0.2.0, where it is installed (`pip install --no-deps pyautoattack==0.2.0`); it
-runs in a process of its own, because it reseeds torch and switches tracing off.  See README.md.
+One thread; times are CPU seconds of this process, both sides in one run.  The networks are those
+of chapter 11, trained on first use; without Fashion-MNIST, `--dataset mnist-5k`.  The standard
+suite is that of pyautoattack 0.2.0, where it is installed (`pip install --no-deps
+pyautoattack==0.2.0`); it runs in a process of its own, because it reseeds torch and switches
+tracing off.  See README.md.
 """
 
 from __future__ import annotations
