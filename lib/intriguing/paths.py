@@ -65,13 +65,12 @@ def made_dir() -> Path:
 
     Raises
     ------
-    UserError : it is a file, or a link that leads nowhere (a disk that is not mounted, say).
+    UserError : it is a link that leads nowhere: to a disk that is not mounted, say.
     """
     folder = root() / "_build"
-    if not folder.is_dir() and (folder.is_symlink() or folder.exists()):
-        what = f"a link to {os.readlink(folder)}, which leads nowhere" if folder.is_symlink() \
-            else "no folder"
-        raise UserError(f"{folder} is {what}: make a folder there, or remove it and it is made")
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder} is a link to {os.readlink(folder)}, which leads nowhere: make "
+                        "that folder, or remove the link")
     return folder
 
 
