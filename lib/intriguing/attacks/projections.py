@@ -5,9 +5,9 @@ For a point x of the box and the hyperplane {z : <w, z - x> + gap = 0} the chang
     minimise  ||d||_p   subject to  <w, d> = -gap  and  x + d in [0, 1]^m.                       (1)
 
 Every number with w_i != 0 moves towards the plane, and none further than its room, which is what
-the box leaves it.  In Linf all move by min(level, room_i), in L2 by min(level ``|w_i|``, room_i); in
-L1 those of the largest ``|w_i|`` move first, by all their room.  Where no point of the box lies on the
-plane, every number takes its room: the box's nearest point to the plane.
+the box leaves it.  In Linf all move by min(level, room_i), in L2 by min(level ``|w_i|``, room_i);
+in L1 those of the largest ``|w_i|`` move first, by all their room.  Where no point of the box lies
+on the plane, every number takes its room: the box's nearest point to the plane.
 
 Croce and Hein 2020, arXiv 1907.02044, section 3.1 and appendix A.  They sort the rooms and halve
 the sorted places.  Here the level comes from Newton's method: what is reached grows with the level
