@@ -120,3 +120,14 @@ def test_an_image_that_is_wrong_is_at_distance_zero():
     y = (model(x).argmax(1) + 1) % 3
     found = exact.linf_distance(model, x, y, x)
     assert found.low[0] == found.high[0] == 0
+
+
+def test_an_image_on_the_very_boundary_is_taken():
+    model = small(2, 6, 3, seed=5)
+    x = torch.full((1, 1, 1, 2), 0.5)
+    y = model(x).argmax(1)
+    far = exact.linf_distance(model, x, y, wrong_corner(model, x, y))
+    inside = x + (far.x_adv.float() - x) * (1 - 8e-4)
+    assert model(inside).argmax(1) == y
+    again = exact.linf_distance(model, x, y, inside)
+    assert again.high[0] <= far.high[0] * 1.002
