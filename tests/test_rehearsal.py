@@ -43,4 +43,4 @@ def test_a_chapter_gives_the_same_numbers(name, tmp_path):
          for one in json.loads(path.read_text(encoding="utf-8"))["records"]
          for what in ("value", "low", "high") if one[what] is not None}
         for path in (built, *(tmp_path / "results").rglob("record.json")))
-    assert wanted and found == pytest.approx(wanted, rel=1e-12)  # memory lies elsewhere
+    assert wanted and found == pytest.approx(wanted, rel=1e-7)  # float32, and memory lies elsewhere

@@ -26,7 +26,7 @@ def least_radius(
 
     Parameters
     ----------
-    attack : called as attack(model, x, y, eps=..., **options); in the Linf norm.
+    attack : called as attack(model, x, y, eps=...) with the options; in the Linf norm.
     x, y : (N, C, H, W) pixels; (N,) labels.
     largest : radius to begin with, pixel units.
     halvings : the bracket ends 2^halvings times smaller.
