@@ -251,7 +251,8 @@ def test_a_stopped_run_leaves_no_kernel_and_no_page(tiny_book, number):
     tiny_book.add("01-first", SLEEPER)
     process = subprocess.Popen(
         [sys.executable, "-m", "intriguing", "run", "01-first"], stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": LIB})
+        env={**os.environ, "PYTHONPATH": LIB},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup ignores it
     pids = tiny_book.root / "pids"
     try:
         assert wait_for(pids.exists, 180), "the chapter did not start"
