@@ -29,8 +29,8 @@ def book(tiny_book, monkeypatch):
     """A book of two chapters, and the working folder beside it."""
     tiny_book.add("01-first", WRITE, smoke={"n_images": 5}, cpu={"n_images": 50})
     tiny_book.add("02-second", title="The second")
-    (tiny_book.root.parent / "work").mkdir()
-    monkeypatch.chdir(tiny_book.root.parent / "work")
+    (tiny_book.root.parent / "desk").mkdir()
+    monkeypatch.chdir(tiny_book.root.parent / "desk")
     return tiny_book
 
 
@@ -44,9 +44,9 @@ def copied(book, target, old="", new=""):
 
 
 def test_a_path_means_the_file_at_its_end(book):
-    work = book.root.parent / "work"
+    work = book.root.parent / "desk"
     mine = copied(book, work / "alice" / "01-first.ipynb", "A tiny chapter", "Mine")
-    for path in ("alice/01-first.ipynb", str(mine), "./alice/01-first", "../work/alice/01-first"):
+    for path in ("alice/01-first.ipynb", str(mine), "./alice/01-first", "../desk/alice/01-first"):
         found = chapters.find(path)
         assert (found.title, found.foreign, found.source) == ("Mine", True, mine), path
     for path in ("01-first.ipynb", "notebooks/01-first.ipynb", "notebooks/01-first",
