@@ -43,4 +43,7 @@ def test_a_chapter_gives_the_same_numbers(name, tmp_path):
          for one in json.loads(path.read_text(encoding="utf-8"))["records"]
          for what in ("value", "low", "high") if one[what] is not None}
         for path in (built, *(tmp_path / "results").rglob("record.json")))
-    assert wanted and found == pytest.approx(wanted, rel=1e-7)  # float32, and memory lies elsewhere
+    assert wanted and set(found) == set(wanted)
+    for key, value in wanted.items():  # memory lies elsewhere: a float32 loss shows it
+        off = 2e-8 if "cross-entropy" in key[0] else 1e-12
+        assert found[key] == pytest.approx(value, rel=off), key
